@@ -1,0 +1,71 @@
+package ipc
+
+import "net/netip"
+
+// Address is an IP address as it crosses an edge: 4 or 16 raw octets in
+// network order. IPv4 inside ::ffff:0:0/96 crosses as its 4 octets. The zero
+// value is no address.
+type Address string
+
+// AddressOf is a as an Address. Zones are dropped: a packet has none.
+func AddressOf(a netip.Addr) Address {
+	return Address(a.Unmap().WithZone("").AsSlice())
+}
+
+// Addr is the address, and false when the octets are not exactly 4 or 16, or
+// are an IPv4 address in IPv6 clothes, which no honest sender makes.
+func (a Address) Addr() (netip.Addr, bool) {
+	addr, ok := netip.AddrFromSlice([]byte(a))
+	if !ok || addr.Is4In6() {
+		return netip.Addr{}, false
+	}
+	return addr, true
+}
+
+// special lists what a DNS answer must never open, with its source. Clouds
+// keep their secrets at 169.254.169.254 and fd00:ec2::254.
+var special = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),         // "this network", RFC 1122 section 3.2.1.3
+	netip.MustParsePrefix("127.0.0.0/8"),       // loopback, RFC 1122 section 3.2.1.3
+	netip.MustParsePrefix("169.254.0.0/16"),    // link-local, RFC 3927
+	netip.MustParsePrefix("224.0.0.0/4"),       // multicast, RFC 5771
+	netip.MustParsePrefix("240.0.0.0/4"),       // reserved and broadcast, RFC 1112 section 4
+	netip.MustParsePrefix("::/128"),            // unspecified, RFC 4291 section 2.5.2
+	netip.MustParsePrefix("::1/128"),           // loopback, RFC 4291 section 2.5.3
+	netip.MustParsePrefix("fe80::/10"),         // link-local, RFC 4291 section 2.5.6
+	netip.MustParsePrefix("ff00::/8"),          // multicast, RFC 4291 section 2.7
+	netip.MustParsePrefix("fd00:ec2::254/128"), // EC2 instance metadata
+}
+
+// carriers are IPv6 prefixes that hold an IPv4 address, and where it starts.
+var carriers = []struct {
+	prefix netip.Prefix
+	at     int
+}{
+	{netip.MustParsePrefix("::ffff:0:0/96"), 12}, // IPv4-mapped, RFC 4291 section 2.5.5.2
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},  // NAT64, RFC 6052 section 2.1
+	{netip.MustParsePrefix("2002::/16"), 2},      // 6to4, RFC 3056 section 2
+}
+
+// Special reports whether a is an address that no DNS answer may open:
+// unspecified, loopback, link-local, multicast, reserved, a cloud's metadata
+// service, or any of these carried inside an IPv6 address. What is not an
+// address at all is special too.
+func Special(a netip.Addr) bool {
+	if !a.IsValid() {
+		return true
+	}
+	a = a.WithZone("") // no prefix contains an address with a zone
+	for _, p := range special {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	for _, c := range carriers {
+		if c.prefix.Contains(a) {
+			b := a.As16()
+			return Special(netip.AddrFrom4([4]byte(b[c.at : c.at+4])))
+		}
+	}
+	return false
+}

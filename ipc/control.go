@@ -1,0 +1,39 @@
+package ipc
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Signal is what a child tells the parent over its control socket: one
+// packet of fixed size. Zero is invalid.
+type Signal uint32
+
+// The signals.
+const (
+	// SignalReady: the cell is complete; the first thing a child ever says.
+	SignalReady Signal = iota + 1
+	// SignalLoaded: the policy is in force.
+	SignalLoaded
+	signalEnd
+)
+
+// SignalSize is the size of a signal's packet in octets.
+const SignalSize = 4
+
+// AppendSignal appends the signal's octets to b.
+func AppendSignal(b []byte, s Signal) []byte {
+	return binary.LittleEndian.AppendUint32(b, uint32(s))
+}
+
+// ParseSignal reads one packet.
+func ParseSignal(packet []byte) (Signal, error) {
+	if len(packet) != SignalSize {
+		return 0, fmt.Errorf("control packet of %d octets", len(packet))
+	}
+	s := Signal(binary.LittleEndian.Uint32(packet))
+	if s == 0 || s >= signalEnd {
+		return 0, fmt.Errorf("signal %d", uint32(s))
+	}
+	return s, nil
+}

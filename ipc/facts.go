@@ -1,0 +1,263 @@
+package ipc
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+)
+
+// Bounds of a fact. A fact within them always fits one frame (MaxFrame):
+// a 64 KiB message holds at most 4,095 A or 2,340 AAAA records (40 KiB of
+// IndexedAddresses), and names are budgeted.
+const (
+	// MaxQuestions bounds the questions of one message. Real ones have one.
+	MaxQuestions = 4
+	// MaxAddresses bounds the addresses of one response, both families together.
+	MaxAddresses = 4096
+	// MaxNames bounds the name table of one response.
+	MaxNames = 128
+	// MaxNameBytes bounds the octets of that table.
+	MaxNameBytes = 12 << 10
+	// MaxOwners bounds the distinct owners in an answer section: a question
+	// and the 16 links of the longest chain that is followed.
+	MaxOwners = 17
+	// MaxLinks bounds the CNAME and DNAME records of one response.
+	MaxLinks = 64
+	// MaxTargets bounds the SRV, MX and NS targets of one response.
+	MaxTargets = 128
+	// MaxDump bounds the presentation text of a message for -f.
+	MaxDump = 4 << 10
+)
+
+// ConnState is what conntrack said of a packet, where the kernel tells.
+type ConnState uint8
+
+// The connection states that matter here; zero is that the kernel did not say.
+const (
+	ConnUnknown ConnState = iota
+	ConnNew
+	ConnEstablished
+	ConnOther
+	connStateEnd
+)
+
+// Transport protocol numbers (IANA protocol numbers, as in the IP header).
+const (
+	ProtoTCP = 6
+	ProtoUDP = 17
+)
+
+// Packet is what a dnsworker says of a queued packet besides its DNS message.
+type Packet struct {
+	Handle uint32 // the queue, by the number the parent gave it
+	ID     uint32 // the packet, by the number the kernel gave it
+	InIf   uint32 // interface index it arrived by, 0 when the kernel named none
+	OutIf  uint32 // interface index it leaves by, 0 when the kernel named none
+	UID    uint32 // the sender's uid, where HasUID
+	HasUID bool
+	State  ConnState
+
+	// Flow: all zero when the packet did not parse as far as its ports.
+	Proto            uint8
+	Src, Dst         Address
+	SrcPort, DstPort uint16
+}
+
+// HasFlow reports whether the packet parsed as far as its ports.
+func (p *Packet) HasFlow() bool { return p.Proto != 0 }
+
+func (p *Packet) validate() error {
+	if p.Handle == 0 {
+		return errors.New("handle 0")
+	}
+	if p.State >= connStateEnd {
+		return fmt.Errorf("connection state %d", p.State)
+	}
+	if p.Proto == 0 {
+		if p.Src != "" || p.Dst != "" || p.SrcPort != 0 || p.DstPort != 0 {
+			return errors.New("a flow without a protocol")
+		}
+		return nil
+	}
+	if p.Proto != ProtoUDP && p.Proto != ProtoTCP {
+		return fmt.Errorf("protocol %d", p.Proto)
+	}
+	src, okSrc := p.Src.Addr()
+	dst, okDst := p.Dst.Addr()
+	if !okSrc || !okDst || src.Is4() != dst.Is4() {
+		return errors.New("addresses that are none, or of two families")
+	}
+	return nil
+}
+
+// Question is one entry of a question section.
+type Question struct {
+	Name  name.Name
+	Type  uint16
+	Class uint16
+}
+
+func validateQuestions(qs []Question) error {
+	if len(qs) > MaxQuestions {
+		return fmt.Errorf("%d questions", len(qs))
+	}
+	for _, q := range qs {
+		if !q.Name.Valid() {
+			return errors.New("question with an invalid name")
+		}
+	}
+	return nil
+}
+
+// validateDump: it is shown to people as it comes, and an owned parser could
+// move their cursor.
+func validateDump(dump string) error {
+	if len(dump) > MaxDump {
+		return fmt.Errorf("dump of %d bytes", len(dump))
+	}
+	for i := range len(dump) {
+		if c := dump[i]; c != '\n' && (c < ' ' || c > '~') {
+			return fmt.Errorf("dump with the octet %#x", c)
+		}
+	}
+	return nil
+}
+
+// RequestFact is what the request parser says of one packet.
+//
+// With Drop set the packet is not an acceptable request, whatever the policy:
+// Questions may then be empty, and Packet may have no flow.
+type RequestFact struct {
+	Packet
+	Drop      Reason
+	TxID      uint16
+	Questions []Question
+	Dump      string // the message as printable ASCII lines, only when the policy asks (-f)
+}
+
+// Validate checks everything that does not need the policy.
+func (f *RequestFact) Validate() error {
+	if err := f.Packet.validate(); err != nil {
+		return err
+	}
+	if !f.Drop.Valid() {
+		return fmt.Errorf("reason %d", f.Drop)
+	}
+	if f.Drop == ReasonNone && (!f.HasFlow() || len(f.Questions) == 0) {
+		return errors.New("an acceptable request without a flow or question")
+	}
+	if err := validateDump(f.Dump); err != nil {
+		return err
+	}
+	return validateQuestions(f.Questions)
+}
+
+// Link is one CNAME or DNAME record: indices into Names. For a DNAME
+// (RFC 6672) everything below Owner is renamed to below Target.
+type Link struct {
+	Owner, Target uint8
+	DNAME         bool
+}
+
+// Target is one SRV, MX or NS record: indices into Names.
+type Target struct {
+	Owner, Target uint8
+}
+
+// Addresses packs the A or the AAAA records of a response: Owners[i] is the
+// index in Names of the owner of the i-th address in Octets.
+type Addresses struct {
+	Octets string // 4 octets an address for A, 16 for AAAA
+	Owners []byte
+}
+
+// ResponseFact is what the response parser says of one packet.
+//
+// With Drop set the packet is no response that could be paired. Otherwise
+// flow, TxID and Questions are the key; AnswerDrop says that the rest of the
+// message cannot be acted on (the key may use up its request all the same).
+// Only records of the answer section are told, in any order.
+type ResponseFact struct {
+	Packet
+	Drop       Reason
+	AnswerDrop Reason
+	TxID       uint16
+	RCode      uint8
+	Truncated  bool // TC: passes when paired, grants nothing; records are not told
+	Questions  []Question
+	// NoRecords: all three record sections are empty but for an OPT. An error
+	// without a question section can only pass so.
+	NoRecords bool
+
+	Names   []name.Name // every name that the fields below point into
+	Links   []Link
+	Targets []Target
+	A, AAAA Addresses
+	Others  []byte // owners (indices into Names) of records of all other types, once each
+	LeftOut uint32 // targets not told because Names was full
+	Dump    string // the message as printable ASCII lines, only when the policy asks (-f)
+}
+
+// Validate checks everything that does not need the policy.
+func (f *ResponseFact) Validate() error {
+	if err := f.Packet.validate(); err != nil {
+		return err
+	}
+	if !f.Drop.Valid() || !f.AnswerDrop.Valid() {
+		return fmt.Errorf("reasons %d, %d", f.Drop, f.AnswerDrop)
+	}
+	if f.Drop == ReasonNone && !f.HasFlow() {
+		return errors.New("a response without a flow")
+	}
+	if err := validateDump(f.Dump); err != nil {
+		return err
+	}
+	if err := validateQuestions(f.Questions); err != nil {
+		return err
+	}
+	hasRecords := len(f.Names)+len(f.Links)+len(f.Targets)+len(f.A.Octets)+len(f.A.Owners)+
+		len(f.AAAA.Octets)+len(f.AAAA.Owners)+len(f.Others) > 0
+	if hasRecords && (f.Drop != ReasonNone || f.AnswerDrop != ReasonNone || f.Truncated || f.NoRecords || len(f.Questions) == 0) {
+		return errors.New("records told of a response that can have none")
+	}
+	return f.validateRecords()
+}
+
+func (f *ResponseFact) validateRecords() error {
+	if len(f.Names) > MaxNames || len(f.Links) > MaxLinks || len(f.Targets) > MaxTargets || len(f.Others) > MaxOwners {
+		return errors.New("more names or records than a fact holds")
+	}
+	octets := 0
+	for _, n := range f.Names {
+		if !n.Valid() {
+			return errors.New("invalid name")
+		}
+		octets += len(n)
+	}
+	if octets > MaxNameBytes {
+		return fmt.Errorf("%d octets of names", octets)
+	}
+	if len(f.A.Octets) != 4*len(f.A.Owners) || len(f.AAAA.Octets) != 16*len(f.AAAA.Owners) ||
+		len(f.A.Owners)+len(f.AAAA.Owners) > MaxAddresses {
+		return errors.New("addresses and owners that do not match")
+	}
+	for _, l := range f.Links {
+		if int(l.Owner) >= len(f.Names) || int(l.Target) >= len(f.Names) {
+			return errors.New("link outside the name table")
+		}
+	}
+	for _, t := range f.Targets {
+		if int(t.Owner) >= len(f.Names) || int(t.Target) >= len(f.Names) {
+			return errors.New("target outside the name table")
+		}
+	}
+	for _, owners := range [][]byte{f.A.Owners, f.AAAA.Owners, f.Others} {
+		for _, o := range owners {
+			if int(o) >= len(f.Names) {
+				return errors.New("owner outside the name table")
+			}
+		}
+	}
+	return nil
+}

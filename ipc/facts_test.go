@@ -1,0 +1,127 @@
+package ipc
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+)
+
+func TestRequestFactValidate(t *testing.T) {
+	good := sampleRequest()
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for what, spoil := range map[string]func(*RequestFact){
+		"handle 0":              func(f *RequestFact) { f.Handle = 0 },
+		"state 4":               func(f *RequestFact) { f.State = connStateEnd },
+		"no protocol":           func(f *RequestFact) { f.Proto = 0 },
+		"ICMP":                  func(f *RequestFact) { f.Proto = 1 },
+		"two families":          func(f *RequestFact) { f.Dst = Address(strings.Repeat("\x20", 16)) },
+		"no source":             func(f *RequestFact) { f.Src = "" },
+		"mapped source":         func(f *RequestFact) { f.Src, f.Dst = mappedAddress, mappedAddress },
+		"unknown reason":        func(f *RequestFact) { f.Drop = reasonEnd },
+		"accepted, no flow":     func(f *RequestFact) { f.Drop, f.Packet = ReasonNone, Packet{Handle: 1} },
+		"accepted, no question": func(f *RequestFact) { f.Drop, f.Questions = ReasonNone, nil },
+		"five questions":        func(f *RequestFact) { f.Questions = make([]Question, MaxQuestions+1) },
+		"text for a name":       func(f *RequestFact) { f.Questions = []Question{{Name: "a.example"}} },
+		"no name":               func(f *RequestFact) { f.Questions = []Question{{}} },
+		"long dump":             func(f *RequestFact) { f.Dump = strings.Repeat("d", MaxDump+1) },
+		"escape in the dump":    func(f *RequestFact) { f.Dump = "a\x1b[2J" },
+		"bidi in the dump":      func(f *RequestFact) { f.Dump = "a\u202e" },
+		"carriage return":       func(f *RequestFact) { f.Dump = "a\r" },
+	} {
+		f := sampleRequest()
+		spoil(&f)
+		if err := f.Validate(); err == nil {
+			t.Errorf("%s: valid", what)
+		}
+	}
+	// Flow fields without a protocol, one at a time.
+	for i, p := range []Packet{{Src: "abcd"}, {Dst: "abcd"}, {SrcPort: 1}, {DstPort: 1}} {
+		p.Handle = 1
+		if err := p.validate(); err == nil {
+			t.Errorf("flow field %d without a protocol: valid", i)
+		}
+	}
+}
+
+const mappedAddress = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xffabcd"
+
+func TestResponseFactValidate(t *testing.T) {
+	good := sampleResponse()
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	n := sampleName("a")
+	for what, spoil := range map[string]func(*ResponseFact){
+		"handle 0":                func(f *ResponseFact) { f.Handle = 0 },
+		"unknown drop":            func(f *ResponseFact) { f.Drop = reasonEnd },
+		"unknown answer drop":     func(f *ResponseFact) { f.AnswerDrop = 255 },
+		"no flow":                 func(f *ResponseFact) { *f = ResponseFact{Packet: Packet{Handle: 1}} },
+		"long dump":               func(f *ResponseFact) { f.Dump = strings.Repeat("d", MaxDump+1) },
+		"delete in the dump":      func(f *ResponseFact) { f.Dump = "a\x7f" },
+		"records, dropped":        func(f *ResponseFact) { f.Drop = ReasonNotIP },
+		"records, answer dropped": func(f *ResponseFact) { f.AnswerDrop = ReasonBadRecord },
+		"records, truncated":      func(f *ResponseFact) { f.Truncated = true },
+		"records, and none":       func(f *ResponseFact) { f.NoRecords = true },
+		"records, no question":    func(f *ResponseFact) { f.Questions = nil },
+		"names alone, no question": func(f *ResponseFact) {
+			*f = ResponseFact{Packet: f.Packet, Names: []name.Name{n}}
+		},
+		"not a name":            func(f *ResponseFact) { f.Names[1] = "b.example" },
+		"129 names":             func(f *ResponseFact) { f.Names = append(f.Names, make([]name.Name, MaxNames)...) },
+		"names too long":        func(f *ResponseFact) { f.Names = fill(MaxNameBytes/200+1, longName(200)) },
+		"65 links":              func(f *ResponseFact) { f.Links = make([]Link, MaxLinks+1) },
+		"129 targets":           func(f *ResponseFact) { f.Targets = make([]Target, MaxTargets+1) },
+		"18 other owners":       func(f *ResponseFact) { f.Others = make([]byte, MaxOwners+1) },
+		"4097 addresses":        func(f *ResponseFact) { f.A = addresses(4, MaxAddresses) },
+		"A cut short":           func(f *ResponseFact) { f.A.Octets = "abc" },
+		"A without owner":       func(f *ResponseFact) { f.A.Owners = nil },
+		"AAAA with A's length":  func(f *ResponseFact) { f.AAAA.Octets = "abcd" },
+		"owner without AAAA":    func(f *ResponseFact) { f.AAAA.Octets = "" },
+		"link's owner far":      func(f *ResponseFact) { f.Links[0].Owner = 2 },
+		"link's target far":     func(f *ResponseFact) { f.Links[0].Target = 255 },
+		"target's owner far":    func(f *ResponseFact) { f.Targets[0].Owner = 2 },
+		"target's target far":   func(f *ResponseFact) { f.Targets[0].Target = 2 },
+		"A's owner far":         func(f *ResponseFact) { f.A.Owners[0] = 2 },
+		"AAAA's owner far":      func(f *ResponseFact) { f.AAAA.Owners[0] = 2 },
+		"other's owner far":     func(f *ResponseFact) { f.Others[0] = 2 },
+		"question without name": func(f *ResponseFact) { f.Questions[0].Name = "" },
+	} {
+		f := sampleResponse()
+		spoil(&f)
+		if err := f.Validate(); err == nil {
+			t.Errorf("%s: valid", what)
+		}
+	}
+}
+
+func fill(n int, one name.Name) []name.Name {
+	out := make([]name.Name, n)
+	for i := range out {
+		out[i] = one
+	}
+	return out
+}
+
+func addresses(octets, n int) Addresses {
+	return Addresses{strings.Repeat("x", octets*n), make([]byte, n)}
+}
+
+func TestGrantsValidate(t *testing.T) {
+	for what, g := range map[string]Grants{
+		"zero":            {},
+		"no end":          {V4: "abcd"},
+		"negative end":    {Until: -1, V4: "abcd"},
+		"no address":      {Until: 1},
+		"V4 cut short":    {Until: 1, V4: "abcde"},
+		"V6 cut short":    {Until: 1, V6: "abcd"},
+		"too many":        {Until: 1, V4: strings.Repeat("abcd", MaxAddresses+1)},
+		"too many in all": {Until: 1, V4: strings.Repeat("abcd", MaxAddresses), V6: strings.Repeat("x", 16)},
+	} {
+		if err := g.Validate(); err == nil {
+			t.Errorf("%s: valid", what)
+		}
+	}
+}

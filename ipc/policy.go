@@ -1,0 +1,237 @@
+package ipc
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+)
+
+// Bounds of a policy.
+const (
+	// MaxQueues bounds the queues of one child; a queue number has 16 bits.
+	MaxQueues = 1 << 14
+	// MaxFilters bounds the filters.
+	MaxFilters = 1 << 13
+	// MaxFilterName bounds a filter's name in bytes.
+	MaxFilterName = 256
+	// MaxHostnames bounds the allowed host names of all filters together.
+	MaxHostnames = 1 << 22
+	// namesPerItem bounds the names of one PolicyNames item: 128 of at most
+	// 255 octets fit a frame.
+	namesPerItem = 128
+	// MaxResolvers bounds the trusted resolvers.
+	MaxResolvers = 256
+)
+
+// QueueKind is what a queue carries. Zero is invalid.
+type QueueKind uint8
+
+// The kinds of queue.
+const (
+	QueueRequests QueueKind = iota + 1
+	QueueResponses
+	QueueTraffic
+	queueKindEnd
+)
+
+func (k QueueKind) String() string {
+	switch k {
+	case QueueRequests:
+		return "dns request"
+	case QueueResponses:
+		return "dns response"
+	case QueueTraffic:
+		return "traffic"
+	}
+	return "invalid"
+}
+
+// PolicyKind says which part of a policy an item carries. Zero is invalid.
+type PolicyKind uint8
+
+// The items, in the order of a policy: one begin, any number of the others
+// (a filter before its names), one done.
+const (
+	PolicyBegin PolicyKind = iota + 1
+	PolicyQueue
+	PolicyFilter
+	PolicyNames
+	PolicyResolver
+	PolicyDone
+	// PolicyLog is no part of a policy: it comes with a descriptor, the log
+	// that takes the place of FDLog.
+	PolicyLog
+	policyKindEnd
+)
+
+// PolicyItem is the one message from the parent to a child. Only the part
+// that Kind names is looked at; every child gets only the items it needs.
+type PolicyItem struct {
+	Kind     PolicyKind
+	Settings Settings    // PolicyBegin
+	Queue    Queue       // PolicyQueue
+	Filter   Filter      // PolicyFilter
+	NamesOf  uint32      // PolicyNames: the filter's index
+	Names    []name.Name // PolicyNames: its next allowed host names, in the file's order
+	Resolver Address     // PolicyResolver
+}
+
+// Settings hold for a whole child.
+type Settings struct {
+	Debug          bool // log accepted traffic too (-d)
+	FullDNS        bool // log whole DNS messages (-f)
+	JSON           bool // log format
+	InterfaceCheck bool // responses must arrive by the interface the request left by
+}
+
+// Queue is one NFQUEUE as a child sees it.
+type Queue struct {
+	Handle uint32 // names the queue in facts and verdicts; never 0, never used again
+	Slot   uint32 // its socket is descriptor FDQueues+Slot; used by readers only
+	Number uint16 // NFQUEUE number, for people
+	Kind   QueueKind
+	Filter uint32 // index of its filter; 0 for responses, which belong to none
+}
+
+// Filter is one filter's rules.
+type Filter struct {
+	Index           uint32 // filters come in order of their index, from 0
+	Name            string
+	AllowAll        bool
+	AllowAnswersFor time.Duration // 0 exactly when it grants nothing
+}
+
+// Validate checks an item by itself; Policy.Add checks it against the others.
+func (p *PolicyItem) Validate() error {
+	switch p.Kind {
+	case PolicyBegin, PolicyDone, PolicyLog:
+		return nil
+	case PolicyQueue:
+		if p.Queue.Handle == 0 || p.Queue.Kind == 0 || p.Queue.Kind >= queueKindEnd || p.Queue.Slot >= MaxQueues {
+			return fmt.Errorf("queue %+v", p.Queue)
+		}
+		return nil
+	case PolicyFilter:
+		if p.Filter.Name == "" || len(p.Filter.Name) > MaxFilterName || p.Filter.AllowAnswersFor < 0 {
+			return fmt.Errorf("filter %q", p.Filter.Name)
+		}
+		return nil
+	case PolicyNames:
+		if len(p.Names) == 0 || len(p.Names) > namesPerItem {
+			return fmt.Errorf("%d names in an item", len(p.Names))
+		}
+		for _, n := range p.Names {
+			if !n.Valid() {
+				return errors.New("invalid name")
+			}
+		}
+		return nil
+	case PolicyResolver:
+		if _, ok := p.Resolver.Addr(); !ok {
+			return errors.New("resolver that is no address")
+		}
+		return nil
+	}
+	return fmt.Errorf("policy item of kind %d", p.Kind)
+}
+
+// Policy is a whole policy as a child holds it, assembled from its items.
+// Hostnames[i] are the allowed names of Filters[i].
+type Policy struct {
+	Settings  Settings
+	Queues    []Queue
+	Filters   []Filter
+	Hostnames [][]name.Name
+	Resolvers []Address
+
+	begun, done bool
+	hostnames   int
+	handles     map[uint32]bool
+}
+
+// Items are the messages that carry p, begin and done included.
+func (p *Policy) Items() []PolicyItem {
+	items := []PolicyItem{{Kind: PolicyBegin, Settings: p.Settings}}
+	for _, q := range p.Queues {
+		items = append(items, PolicyItem{Kind: PolicyQueue, Queue: q})
+	}
+	for i, f := range p.Filters {
+		items = append(items, PolicyItem{Kind: PolicyFilter, Filter: f})
+		for names := p.Hostnames[i]; len(names) > 0; {
+			n := min(len(names), namesPerItem)
+			items = append(items, PolicyItem{Kind: PolicyNames, NamesOf: uint32(i), Names: names[:n]})
+			names = names[n:]
+		}
+	}
+	for _, r := range p.Resolvers {
+		items = append(items, PolicyItem{Kind: PolicyResolver, Resolver: r})
+	}
+	return append(items, PolicyItem{Kind: PolicyDone})
+}
+
+// Add takes the next validated item. It reports whether the policy is now
+// complete; before that nothing of it may be used.
+func (p *Policy) Add(item *PolicyItem) (complete bool, err error) {
+	if p.done || p.begun == (item.Kind == PolicyBegin) {
+		return false, fmt.Errorf("policy item of kind %d out of order", item.Kind)
+	}
+	switch item.Kind {
+	case PolicyBegin:
+		p.begun, p.Settings = true, item.Settings
+	case PolicyQueue:
+		return false, p.addQueue(item.Queue)
+	case PolicyFilter:
+		if int(item.Filter.Index) != len(p.Filters) || len(p.Filters) >= MaxFilters {
+			return false, fmt.Errorf("filter %d out of order", item.Filter.Index)
+		}
+		p.Filters = append(p.Filters, item.Filter)
+		p.Hostnames = append(p.Hostnames, nil)
+	case PolicyNames:
+		if int(item.NamesOf) >= len(p.Filters) {
+			return false, fmt.Errorf("names of the unknown filter %d", item.NamesOf)
+		}
+		if p.hostnames += len(item.Names); p.hostnames > MaxHostnames {
+			return false, fmt.Errorf("more than %d host names", MaxHostnames)
+		}
+		p.Hostnames[item.NamesOf] = append(p.Hostnames[item.NamesOf], item.Names...)
+	case PolicyResolver:
+		if len(p.Resolvers) >= MaxResolvers {
+			return false, fmt.Errorf("more than %d resolvers", MaxResolvers)
+		}
+		p.Resolvers = append(p.Resolvers, item.Resolver)
+	case PolicyDone:
+		p.done = true
+		return true, p.check()
+	default:
+		return false, fmt.Errorf("policy item of kind %d in a policy", item.Kind)
+	}
+	return false, nil
+}
+
+func (p *Policy) addQueue(q Queue) error {
+	if len(p.Queues) >= MaxQueues {
+		return fmt.Errorf("more than %d queues", MaxQueues)
+	}
+	if p.handles[q.Handle] {
+		return fmt.Errorf("handle %d twice", q.Handle)
+	}
+	if p.handles == nil {
+		p.handles = make(map[uint32]bool)
+	}
+	p.handles[q.Handle] = true
+	p.Queues = append(p.Queues, q)
+	return nil
+}
+
+// check looks at what only the whole can show. A policy without filters is
+// what a dnsworker gets: it needs to know none.
+func (p *Policy) check() error {
+	for _, q := range p.Queues {
+		if len(p.Filters) > 0 && int(q.Filter) >= len(p.Filters) {
+			return fmt.Errorf("queue %d of the unknown filter %d", q.Number, q.Filter)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,187 @@
+package ipc
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+)
+
+// bigPolicy has everything, and 10,000 names in one filter.
+func bigPolicy() *Policy {
+	p := &Policy{
+		Settings: Settings{Debug: true, InterfaceCheck: true},
+		Queues:   []Queue{{Handle: 1, Slot: 0, Number: 10, Kind: QueueRequests, Filter: 1}, {Handle: 9, Slot: 1, Number: 11, Kind: QueueTraffic, Filter: 2}},
+		Filters:  []Filter{{Index: 0, Name: "none", AllowAll: true}, {Index: 1, Name: "many", AllowAnswersFor: 5}, {Index: 2, Name: "one", AllowAnswersFor: 6}},
+		Resolvers: []Address{
+			AddressOf(netip.MustParseAddr("192.0.2.53")), AddressOf(netip.MustParseAddr("2001:db8::53")),
+		},
+	}
+	var many []name.Name
+	for i := range 10_000 {
+		many = append(many, sampleName(fmt.Sprintf("host-%d", i), strings.Repeat("x", 60), strings.Repeat("y", 60), "example"))
+	}
+	p.Hostnames = [][]name.Name{nil, many, {sampleName("one", "example")}}
+	return p
+}
+
+// TestPolicyRoundTrip sends a whole policy over a real edge, as the parent
+// does, while a child takes it in.
+func TestPolicyRoundTrip(t *testing.T) {
+	a, b := pair(t, false, false)
+	want := bigPolicy()
+	sent := make(chan error, 1)
+	go func() {
+		s := NewPolicySender(a)
+		for _, item := range want.Items() {
+			if err := s.Send(&item); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- nil
+	}()
+	got, r := &Policy{}, NewPolicyReceiver(b)
+	for {
+		item, err := r.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		complete, err := got.Add(item)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if complete {
+			break
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got.Hostnames, want.Hostnames) || !reflect.DeepEqual(got.Queues, want.Queues) ||
+		!reflect.DeepEqual(got.Filters, want.Filters) || !reflect.DeepEqual(got.Resolvers, want.Resolvers) || got.Settings != want.Settings {
+		t.Error("the policy changed on the way")
+	}
+}
+
+// TestPolicyOrder: after each prefix of a policy, what may not come next is
+// refused.
+func TestPolicyOrder(t *testing.T) {
+	queue := PolicyItem{Kind: PolicyQueue, Queue: Queue{Handle: 1, Kind: QueueRequests}}
+	filter := func(i uint32) PolicyItem {
+		return PolicyItem{Kind: PolicyFilter, Filter: Filter{Index: i, Name: "f"}}
+	}
+	names := func(of uint32) PolicyItem {
+		return PolicyItem{Kind: PolicyNames, NamesOf: of, Names: []name.Name{sampleName("a")}}
+	}
+	begin, done := PolicyItem{Kind: PolicyBegin}, PolicyItem{Kind: PolicyDone}
+	far := PolicyItem{Kind: PolicyQueue, Queue: Queue{Handle: 2, Kind: QueueTraffic, Filter: 1}}
+	for _, test := range []struct {
+		what  string
+		items []PolicyItem // the last one is refused
+	}{
+		{"done first", []PolicyItem{done}},
+		{"queue first", []PolicyItem{queue}},
+		{"filter first", []PolicyItem{filter(0)}},
+		{"names first", []PolicyItem{names(0)}},
+		{"resolver first", []PolicyItem{{Kind: PolicyResolver}}},
+		{"log first", []PolicyItem{{Kind: PolicyLog}}},
+		{"begin twice", []PolicyItem{begin, begin}},
+		{"log within", []PolicyItem{begin, {Kind: PolicyLog}}},
+		{"kind 0", []PolicyItem{begin, {}}},
+		{"kind 8", []PolicyItem{begin, {Kind: policyKindEnd}}},
+		{"names before any filter", []PolicyItem{begin, names(0)}},
+		{"names of a later filter", []PolicyItem{begin, filter(0), names(1)}},
+		{"names of filter 2^32-1", []PolicyItem{begin, filter(0), names(1<<32 - 1)}},
+		{"filter 1 first", []PolicyItem{begin, filter(1)}},
+		{"filter 0 twice", []PolicyItem{begin, filter(0), filter(0)}},
+		{"filter left out", []PolicyItem{begin, filter(0), filter(2)}},
+		{"handle twice", []PolicyItem{begin, queue, queue}},
+		{"queue of an unknown filter", []PolicyItem{begin, far, filter(0), done}},
+		{"anything after done", []PolicyItem{begin, done, queue}},
+		{"done twice", []PolicyItem{begin, done, done}},
+		{"begin after done", []PolicyItem{begin, done, begin}},
+	} {
+		p := &Policy{}
+		for i, item := range test.items {
+			complete, err := p.Add(&item)
+			last := i == len(test.items)-1
+			if last && err == nil {
+				t.Errorf("%s: taken", test.what)
+			}
+			if !last && (err != nil || complete != (item.Kind == PolicyDone)) {
+				t.Errorf("%s: item %d: %t, %v", test.what, i, complete, err)
+			}
+		}
+	}
+}
+
+func TestPolicyBounds(t *testing.T) {
+	begun := func() *Policy {
+		p := &Policy{}
+		if _, err := p.Add(&PolicyItem{Kind: PolicyBegin}); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	// fill adds items until one is refused and says how many were taken.
+	fill := func(p *Policy, item func(i int) PolicyItem) int {
+		for i := 0; ; i++ {
+			one := item(i)
+			if _, err := p.Add(&one); err != nil {
+				return i
+			}
+		}
+	}
+	if n := fill(begun(), func(i int) PolicyItem {
+		return PolicyItem{Kind: PolicyQueue, Queue: Queue{Handle: uint32(i + 1), Kind: QueueTraffic}}
+	}); n != MaxQueues {
+		t.Errorf("%d queues", n)
+	}
+	if n := fill(begun(), func(i int) PolicyItem {
+		return PolicyItem{Kind: PolicyFilter, Filter: Filter{Index: uint32(i), Name: "f"}}
+	}); n != MaxFilters {
+		t.Errorf("%d filters", n)
+	}
+	if n := fill(begun(), func(int) PolicyItem { return PolicyItem{Kind: PolicyResolver} }); n != MaxResolvers {
+		t.Errorf("%d resolvers", n)
+	}
+	p := begun()
+	if _, err := p.Add(&PolicyItem{Kind: PolicyFilter, Filter: Filter{Name: "f"}}); err != nil {
+		t.Fatal(err)
+	}
+	names := make([]name.Name, namesPerItem)
+	if n := fill(p, func(int) PolicyItem { return PolicyItem{Kind: PolicyNames, Names: names} }); n*namesPerItem != MaxHostnames {
+		t.Errorf("%d host names", n*namesPerItem)
+	}
+}
+
+func TestPolicyItemValidate(t *testing.T) {
+	long := []name.Name{}
+	for range namesPerItem + 1 {
+		long = append(long, "\x01a\x00")
+	}
+	for what, item := range map[string]PolicyItem{
+		"zero":                  {},
+		"unknown kind":          {Kind: policyKindEnd},
+		"queue without handle":  {Kind: PolicyQueue, Queue: Queue{Kind: QueueTraffic}},
+		"queue without kind":    {Kind: PolicyQueue, Queue: Queue{Handle: 1}},
+		"queue of unknown kind": {Kind: PolicyQueue, Queue: Queue{Handle: 1, Kind: queueKindEnd}},
+		"queue in slot 16384":   {Kind: PolicyQueue, Queue: Queue{Handle: 1, Kind: QueueTraffic, Slot: MaxQueues}},
+		"filter without name":   {Kind: PolicyFilter},
+		"filter with long name": {Kind: PolicyFilter, Filter: Filter{Name: strings.Repeat("n", MaxFilterName+1)}},
+		"negative duration":     {Kind: PolicyFilter, Filter: Filter{Name: "f", AllowAnswersFor: -1}},
+		"no names":              {Kind: PolicyNames},
+		"too many names":        {Kind: PolicyNames, Names: long},
+		"not a name":            {Kind: PolicyNames, Names: []name.Name{"a.b"}},
+		"resolver of 5 octets":  {Kind: PolicyResolver, Resolver: "abcde"},
+		"no resolver":           {Kind: PolicyResolver},
+	} {
+		if err := item.Validate(); err == nil {
+			t.Errorf("%s: valid", what)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package ipc
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Poller waits on all descriptors of a child in one place: one goroutine
+// judges, so nothing that one descriptor has said can be in flight while
+// another is acted on.
+type Poller struct {
+	events [64]unix.EpollEvent
+	ready  []int
+}
+
+// NewPoller makes the child's epoll instance at FDPoll.
+func NewPoller() (*Poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll_create1: %w", err)
+	}
+	if fd != FDPoll {
+		if err := unix.Dup3(fd, FDPoll, unix.O_CLOEXEC); err != nil {
+			return nil, fmt.Errorf("dup3: %w", err)
+		}
+		if err := unix.Close(fd); err != nil {
+			return nil, fmt.Errorf("close: %w", err)
+		}
+	}
+	return &Poller{}, nil
+}
+
+// Add makes Wait report fd while it can be read, or its peer is gone.
+func (p *Poller) Add(fd int) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}
+	if err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return fmt.Errorf("epoll_ctl: %w", err)
+	}
+	return nil
+}
+
+// Remove makes Wait forget fd.
+func (p *Poller) Remove(fd int) error {
+	if err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
+		return fmt.Errorf("epoll_ctl: %w", err)
+	}
+	return nil
+}
+
+// Wait blocks until at least one descriptor is ready. The result is valid
+// until the next call.
+func (p *Poller) Wait() ([]int, error) {
+	for {
+		// epoll_pwait is what the Go runtime calls itself, so this needs no
+		// further name in a child's list; the wrapper in x/sys uses epoll_wait.
+		n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, FDPoll,
+			uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), ^uintptr(0), 0, 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return nil, fmt.Errorf("epoll_pwait: %w", errno)
+		}
+		p.ready = p.ready[:0]
+		for _, ev := range p.events[:n] {
+			p.ready = append(p.ready, int(ev.Fd))
+		}
+		return p.ready, nil
+	}
+}
