@@ -1,0 +1,124 @@
+package logging
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+const (
+	// foldFor is how long repeats of one decision are counted before the count
+	// is shown.
+	foldFor = 10 * time.Second
+	// maxFolds bounds the different decisions that are counted one by one.
+	maxFolds = 4096
+	// deniedPerSecond and acceptedPerSecond bound the decision lines: a flood
+	// of different ones is shown this far and counted beyond. They are apart
+	// so that denials cannot push a grant out of the log.
+	deniedPerSecond   = 500
+	acceptedPerSecond = 2000
+)
+
+// fold counts the repeats of one decision.
+type fold struct {
+	decision *Decision
+	since    time.Time
+	count    uint64
+}
+
+// overflow is what is still told apart when a flood is only counted.
+type overflow struct {
+	event   string
+	verdict ipc.Verdict
+	reason  ipc.Reason
+}
+
+// folder is the state of the writing goroutine.
+type folder struct {
+	out              hclog.Logger
+	folds            map[foldKey]*fold
+	denied, accepted int // decision lines since the last tick
+	over             map[overflow]uint64
+	now              func() time.Time
+}
+
+func newFolder(out hclog.Logger) *folder {
+	return &folder{out: out, folds: map[foldKey]*fold{}, over: map[overflow]uint64{}, now: time.Now}
+}
+
+func (f *folder) entry(e entry) {
+	if e.decision == nil {
+		f.out.Log(e.level, e.message, e.fields...)
+		return
+	}
+	if d := e.decision; d.Event == EventTraffic && d.Verdict == ipc.Accept {
+		f.out.Log(d.level(), d.Event, d.fields()...) // only with -d, where every packet is wanted
+		return
+	}
+	f.decide(e.decision)
+}
+
+func (f *folder) decide(d *Decision) {
+	key := d.key()
+	if known := f.folds[key]; known != nil {
+		known.count++
+		return
+	}
+	lines, bound := &f.denied, deniedPerSecond
+	if d.Verdict == ipc.Accept {
+		lines, bound = &f.accepted, acceptedPerSecond
+	}
+	if *lines >= bound {
+		f.over[overflow{d.Event, d.Verdict, d.Reason}]++
+		return
+	}
+	*lines++
+	f.out.Log(d.level(), d.Event, d.fields()...)
+	if len(f.folds) < maxFolds {
+		f.folds[key] = &fold{decision: d, since: f.now()}
+	}
+}
+
+// tick shows the counts whose time is up. It is called once a second.
+func (f *folder) tick(now time.Time) {
+	f.denied, f.accepted = 0, 0
+	for key, known := range f.folds {
+		if now.Sub(known.since) >= foldFor {
+			f.show(known, now)
+			delete(f.folds, key)
+		}
+	}
+	f.showOverflow()
+}
+
+// flush shows every count.
+func (f *folder) flush() {
+	now := f.now()
+	for key, known := range f.folds {
+		f.show(known, now)
+		delete(f.folds, key)
+	}
+	f.showOverflow()
+}
+
+func (f *folder) show(known *fold, now time.Time) {
+	if known.count == 0 {
+		return
+	}
+	d := *known.decision
+	d.Dump = ""
+	seconds := max(1, int(now.Sub(known.since).Round(time.Second).Seconds()))
+	fields := append(d.fields(), "repeats", known.count)
+	f.out.Log(d.level(), fmt.Sprintf("%s: and %d more in %d s", d.Event, known.count, seconds), fields...)
+}
+
+func (f *folder) showOverflow() {
+	for what, count := range f.over {
+		f.out.Warn(what.event+": more of the kind, not shown one by one",
+			"verdict", what.verdict.String(), "reason", what.reason.String(), "repeats", count)
+		delete(f.over, what)
+	}
+}
