@@ -1,0 +1,74 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
+)
+
+// Enter builds the cell of the calling process, which the parent has just
+// started with ChildAttr, and proves it. queues is the number of queue
+// sockets it holds, from ipc.FDQueues on. Nothing may run before it that
+// opens a file through package os or starts a timer: the Go runtime would put
+// its poller on a number that belongs to somebody else.
+//
+// When it returns nil the process has exactly the descriptors of its role and
+// the runtime's two, and may make exactly the system calls of its profile.
+// When it returns an error the process is in an undefined state between two
+// steps and must exit. The error is an *exit.Error that names the step: code
+// 69 when the kernel lacks the mechanism, 70 else.
+func Enter(role ipc.Role, queues int) error {
+	p, err := profileOf(role, queues)
+	if err != nil {
+		return exit.Errorf(exit.Software, "profile: %w", err)
+	}
+	return run(append(p.cell(), p.lock()...), childFault)
+}
+
+// cell is everything but the filter. Capabilities are needed down to the line
+// that gives them away, and other orders fail with EPERM.
+func (p *profile) cell() []step {
+	return []step{
+		plain("processors", pinProcessors),
+		plain("descriptors", p.closeStrays),
+		plain("environment", clearEnvironment),
+		plain("private mounts", privateMounts),
+		plain("empty root", mountEmptyRoot),
+		plain("pivot_root", pivotRoot),
+		plain("old root", detachOldRoot),
+		plain("rlimits", p.setLimits),
+		threads("priority", lowerPriority),
+		threads("death signal", dieWithParent),
+		threads("landlock", denyAllOnAllThreads),
+		threads("bounding set", dropBoundingSet),
+		threads("ambient set", clearAmbientSet),
+		threads("securebits", lockSecurebits),
+		threads("capset", func() error { return setCapabilities(0) }),
+		threads("no_new_privs", noNewPrivs),
+		plain("dumpable", func() error { return SetDumpable(false) }),
+		plain("warm-up", warmUp),
+		plain("self-test: descriptors", p.proveDescriptors),
+		threads("self-test: capabilities", proveNoCapability),
+		threads("self-test: no_new_privs", proveNoNewPrivs),
+		threads("self-test: cell", proveCell),
+	}
+}
+
+// lock is the filter, and the proof that every thread is under it.
+func (p *profile) lock() []step {
+	return []step{
+		threads("seccomp", func() error { return loadFilter(p.rules) }),
+		threads("self-test: seccomp", proveFilter),
+	}
+}
+
+// clearEnvironment drops what the parent should not have passed at all.
+func clearEnvironment() error {
+	os.Clearenv()
+	if n := len(os.Environ()); n != 0 {
+		return fmt.Errorf("%d variables are left", n)
+	}
+	return nil
+}

@@ -1,0 +1,156 @@
+package sandbox
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// profile is everything that distinguishes the cell of one role.
+type profile struct {
+	fds    []int // inherited descriptors below the queues, in order
+	queues int   // queue sockets, from ipc.FDQueues on
+	limits []limit
+	rules  []rule
+}
+
+// held are the descriptors that the role inherits and keeps.
+func (p *profile) held() []int {
+	held := append([]int(nil), p.fds...)
+	for i := range p.queues {
+		held = append(held, ipc.FDQueues+i)
+	}
+	return held
+}
+
+func (p *profile) holds(fd int) bool {
+	for _, h := range p.fds {
+		if h == fd {
+			return true
+		}
+	}
+	return fd >= ipc.FDQueues && fd < ipc.FDQueues+p.queues
+}
+
+// roleRow is one line of the table of roles.
+type roleRow struct {
+	role   ipc.Role
+	reads  []uint64 // descriptors besides the runtime's that it reads from
+	writes []uint64 // and writes to
+	log    bool     // holds ipc.FDLog, and takes a new one from the parent
+	queues bool     // reads queue sockets
+	data   uint64   // RLIMIT_DATA in octets
+}
+
+// roles is the table. Who may say what to whom is in the descriptors alone: an
+// edge goes one way, and its reader cannot write to it.
+var roles = []roleRow{
+	{
+		role:   ipc.RoleRequests,
+		reads:  []uint64{ipc.FDControl},
+		writes: []uint64{ipc.FDStderr, ipc.FDControl, ipc.FDRequests},
+		queues: true, data: 512 << 20,
+	},
+	{
+		role:   ipc.RoleResponses,
+		reads:  []uint64{ipc.FDControl},
+		writes: []uint64{ipc.FDStderr, ipc.FDControl, ipc.FDResponses},
+		queues: true, data: 512 << 20,
+	},
+	{
+		role:   ipc.RoleAllowlist,
+		reads:  []uint64{ipc.FDControl, ipc.FDRequests, ipc.FDResponses},
+		writes: []uint64{ipc.FDStderr, ipc.FDControl, ipc.FDVerdicts, ipc.FDGrants, ipc.FDLog},
+		log:    true, data: 1 << 30,
+	},
+	{
+		role:   ipc.RoleTraffic,
+		reads:  []uint64{ipc.FDControl, ipc.FDGrants},
+		writes: []uint64{ipc.FDStderr, ipc.FDControl, ipc.FDVerdicts, ipc.FDLog},
+		log:    true, queues: true, data: 1 << 30,
+	},
+}
+
+// profileOf is the profile of a child's role with so many queue sockets.
+func profileOf(role ipc.Role, queues int) (*profile, error) {
+	return profileFor(native, role, queues)
+}
+
+func profileFor(m machine, role ipc.Role, queues int) (*profile, error) {
+	for _, row := range roles {
+		if row.role != role {
+			continue
+		}
+		if queues < 0 || queues > ipc.MaxQueues || row.queues != (queues > 0) {
+			return nil, bug("%s with %d queues", role, queues)
+		}
+		p := &profile{fds: row.descriptors(), queues: queues, limits: row.limits(queues)}
+		p.rules = append(row.rules(queues), runtimeRules(m, 1)...)
+		return p, nil
+	}
+	return nil, bug("no profile for the role %q", role)
+}
+
+// descriptors are those below the queues that either column names.
+func (row *roleRow) descriptors() (fds []int) {
+	for fd := uint64(ipc.FDStderr); fd < ipc.FDQueues; fd++ {
+		if contains(row.reads, fd) || contains(row.writes, fd) {
+			fds = append(fds, int(fd))
+		}
+	}
+	return fds
+}
+
+func contains(fds []uint64, fd uint64) bool {
+	for _, f := range fds {
+		if f == fd {
+			return true
+		}
+	}
+	return false
+}
+
+func (row *roleRow) limits(queues int) []limit {
+	return []limit{
+		{unix.RLIMIT_CORE, 0, "a core file would hold what the process read"},
+		{unix.RLIMIT_NPROC, 32, "a runaway child must not starve the others; counted in its own user namespace since Linux 5.14; 0 would kill Go"},
+		{unix.RLIMIT_NOFILE, uint64(ipc.FDQueues + queues + 1), "its descriptors and one landing slot for a descriptor received"},
+		{unix.RLIMIT_DATA, row.data, "memory: tables are bounded, this is what holds when a bound is wrong"},
+	}
+}
+
+// rules are the role's own lines, the busiest first: the kernel tries them in
+// this order.
+func (row *roleRow) rules(queues int) []rule {
+	var rules []rule
+	if row.queues {
+		rules = append(rules, allow("recvmmsg", "packets from its queue sockets",
+			between(0, ipc.FDQueues, uint64(ipc.FDQueues+queues-1))))
+	}
+	rules = append(rules,
+		allow("epoll_pwait", "the judging goroutine waits here, the runtime on its own instance",
+			is(0, ipc.FDPoll, fdRuntimePoll)),
+		allow("read", "one packet from an edge; the runtime's wake-ups",
+			is(0, append([]uint64{fdRuntimeEvent}, row.reads...)...)),
+		allow("write", "one packet to an edge; log lines; a panic's trace; the runtime's wake-ups",
+			is(0, append([]uint64{fdRuntimeEvent}, row.writes...)...)),
+		allow("clock_gettime", "CLOCK_BOOTTIME for expiries; the runtime's two where the vDSO falls back",
+			is(0, unix.CLOCK_BOOTTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_REALTIME)),
+	)
+	rules = append(rules,
+		allow("recvmsg", "policy from the parent, and descriptors with it", is(0, ipc.FDControl)),
+		allow("epoll_create1", "its epoll instance, made when the policy has come"),
+		allow("epoll_ctl", "what to wait for; the runtime's timers wake through its own"),
+		allow("dup3", "a descriptor received or made goes to its number", is(1, row.landing()...)),
+		allow("close", "the landing slot; harms nobody but the process itself"),
+	)
+	return rules
+}
+
+// landing are the numbers that dup3 may replace.
+func (row *roleRow) landing() []uint64 {
+	if row.log {
+		return []uint64{ipc.FDPoll, ipc.FDLog}
+	}
+	return []uint64{ipc.FDPoll}
+}
