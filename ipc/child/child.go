@@ -1,0 +1,168 @@
+// Package child is the common course of every process that the parent
+// starts: build the cell, say Ready, take the policy, say Loaded, then loop
+// over whatever can be read until the parent is gone.
+//
+// Nothing of the network is read before the cell stands. A child that cannot
+// build it says why on stderr and exits; the parent reports it.
+package child
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
+	"github.com/capnspacehook/egress-eddie/sandbox"
+)
+
+// Worker is what differs from role to role.
+type Worker interface {
+	// Ready is called for a descriptor of Descriptors that can be read. With
+	// io.EOF the process at the other end is gone: the descriptor is not
+	// waited on any more, and it is for the parent to decide what follows.
+	Ready(fd int) error
+	// Descriptors are those to wait on besides the control socket.
+	Descriptors() []int
+	// Close is called once at the end, with the parent gone or err the reason.
+	Close()
+}
+
+// Main is the life of a child: args are those after the role. It returns the
+// exit status.
+func Main(role ipc.Role, args []string, load func(*ipc.Policy) (Worker, error)) int {
+	if sandbox.BuiltWithCgo {
+		fmt.Fprintln(os.Stderr, "built with cgo: rebuild with CGO_ENABLED=0")
+		return exit.Software
+	}
+	queues, err := queueCount(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "egress-eddie %s: %v\n", role, err)
+		return exit.Usage
+	}
+	if err := run(role, queues, load); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", role, err)
+		return exit.Code(err)
+	}
+	return 0
+}
+
+func queueCount(args []string) (int, error) {
+	if len(args) == 1 {
+		if n, err := strconv.Atoi(args[0]); err == nil && n >= 0 && n <= ipc.MaxQueues {
+			return n, nil
+		}
+	}
+	return 0, errors.New("only the parent starts this process")
+}
+
+// errEnd is the parent's end of the control socket being closed: the orderly
+// end of a child.
+var errEnd = errors.New("the parent is gone")
+
+func run(role ipc.Role, queues int, load func(*ipc.Policy) (Worker, error)) error {
+	if err := sandbox.Enter(role, queues); err != nil {
+		return err
+	}
+	if err := tell(ipc.SignalReady); err != nil {
+		return err
+	}
+	control := ipc.NewPolicyReceiver(ipc.FDControl)
+	policy, err := receivePolicy(control)
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	w, err := load(policy)
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	defer w.Close()
+	poller, err := ipc.NewPoller()
+	if err != nil {
+		return err
+	}
+	for _, fd := range append(w.Descriptors(), ipc.FDControl) {
+		if err := poller.Add(fd); err != nil {
+			return fmt.Errorf("descriptor %d: %w", fd, err)
+		}
+	}
+	if err := tell(ipc.SignalLoaded); err != nil {
+		return err
+	}
+	// EPIPE is the parent's end of the verdicts, gone before the control
+	// socket said so: a neighbour's is handled where it is written to.
+	if err := loop(poller, control, w); !errors.Is(err, errEnd) && !errors.Is(err, unix.EPIPE) {
+		return err
+	}
+	return nil
+}
+
+func tell(s ipc.Signal) error {
+	if err := ipc.SendPacket(ipc.FDControl, ipc.AppendSignal(nil, s)); err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	return nil
+}
+
+type policyReceiver = *ipc.Receiver[ipc.PolicyItem, *ipc.PolicyItem]
+
+func receivePolicy(control policyReceiver) (*ipc.Policy, error) {
+	p := &ipc.Policy{}
+	for {
+		item, err := control.Recv()
+		if err != nil {
+			return nil, err
+		}
+		complete, err := p.Add(item)
+		if err != nil {
+			return nil, err
+		}
+		if complete {
+			return p, nil
+		}
+	}
+}
+
+func loop(poller *ipc.Poller, control policyReceiver, w Worker) error {
+	for {
+		ready, err := poller.Wait()
+		if err != nil {
+			return err
+		}
+		for _, fd := range ready {
+			if fd == ipc.FDControl {
+				err = order(control)
+			} else if err = w.Ready(fd); errors.Is(err, io.EOF) {
+				err = poller.Remove(fd)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// order takes one message of the parent after the policy.
+func order(control policyReceiver) error {
+	item, passed, err := control.RecvWith()
+	if errors.Is(err, io.EOF) {
+		return errEnd
+	}
+	if err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	if item.Kind != ipc.PolicyLog || passed < 0 {
+		return fmt.Errorf("control: item of kind %d out of turn", item.Kind)
+	}
+	if err := unix.Dup3(passed, ipc.FDLog, unix.O_CLOEXEC); err != nil {
+		return fmt.Errorf("control: new log: %w", err)
+	}
+	return unix.Close(passed)
+}
