@@ -1,0 +1,117 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+)
+
+// MaxFile bounds a configuration file in octets. ipc.MaxHostnames names of
+// ordinary length fit.
+const MaxFile = 256 << 20
+
+// Config is a configuration that has passed every rule.
+type Config struct {
+	InboundDNSQueue QueuePair // receives every DNS response
+	SelfDNSQueue    QueuePair // receives the daemon's own DNS requests
+	// Resolvers are the only DNS servers that filters which grant may ask,
+	// unmapped and without zones. Empty: every server is trusted.
+	Resolvers []netip.Addr
+	// ResponseInterfaceCheck: a response must arrive by the interface by which
+	// its request left. True unless the file says otherwise.
+	ResponseInterfaceCheck bool
+	Filters                []FilterOptions // at least one
+
+	// Warnings are one line each, for the start-up log and -t.
+	Warnings []string
+
+	file string // for messages
+}
+
+// QueuePair is a pair of NFQUEUE numbers, one a family. 0 is not set.
+type QueuePair struct {
+	IPv4, IPv6 uint16
+}
+
+// Set reports whether either number is set.
+func (q QueuePair) Set() bool { return q.IPv4 != 0 || q.IPv6 != 0 }
+
+// FilterOptions is one filter.
+type FilterOptions struct {
+	Name         string    // unique, printable, 1 to ipc.MaxFilterName octets
+	DNSQueue     QueuePair // receives the filter's DNS requests
+	TrafficQueue QueuePair // receives the filter's other traffic
+
+	AllowAllHostnames bool // allow every name; the traffic is not filtered
+	LookupUnknownIPs  bool // reverse-look-up an address nobody asked for
+
+	AllowAnswersFor time.Duration // how long answers stay allowed; 0 is not set
+	ReCacheEvery    time.Duration // how often CachedHostnames are asked; 0 is not set
+
+	AllowedHostnames []string // as written
+	CachedHostnames  []string // as written
+
+	Names       []name.Name // AllowedHostnames, parsed, in the same order
+	CachedNames []name.Name // CachedHostnames, parsed, in the same order
+}
+
+// ParseConfig reads and validates the file at path. An error carries
+// exit.Config and reads as one line for each mistake.
+func ParseConfig(path string) (*Config, error) {
+	data, err := readFile(path)
+	if err != nil {
+		// The operating system's error names the path.
+		return nil, exit.Errorf(exit.Config, "configuration: %w", err)
+	}
+	return Parse(data, path)
+}
+
+// Parse validates data as the contents of the file called file. An error
+// carries exit.Config and reads as one line for each mistake.
+func Parse(data []byte, file string) (*Config, error) {
+	r := &report{file: printable(file)}
+	c := parse(data, r)
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	c.file = r.file
+	return c, nil
+}
+
+// Supported refuses what is a valid configuration but cannot be carried out
+// by this version, all of it in one go. The error carries exit.Config. Call it
+// last.
+func (c *Config) Supported() error {
+	r := &report{file: c.file}
+	for i := range c.Filters {
+		f := &c.Filters[i]
+		who := fmt.Sprintf("filter %q", f.Name)
+		if len(f.CachedHostnames) > 0 {
+			r.fail(spot{who: who, key: keyCached}, "not yet supported")
+		}
+		if f.LookupUnknownIPs {
+			r.fail(spot{who: who, key: keyLookup}, "not yet supported")
+		}
+	}
+	return r.err()
+}
+
+// readFile reads a whole file, a pipe too, but never more than MaxFile and
+// one octet: enough for Parse to see that it is too long.
+func readFile(path string) ([]byte, error) {
+	if path == "" {
+		return nil, errors.New("no file named")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, MaxFile+1))
+}

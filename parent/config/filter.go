@@ -1,0 +1,119 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// validateFilter checks the rules inside one filter.
+func validateFilter(f *rawFilter, r *report) FilterOptions {
+	if err := checkName(f.name.value); err != nil && !f.name.bad {
+		r.fail(f.name.spot, "%v", err)
+	}
+	// What kind of filter it is cannot be told from a broken value.
+	if !f.allowAll.bad && !f.lookup.bad {
+		checkKind(f, r)
+	}
+	o := FilterOptions{
+		Name:              f.name.value,
+		DNSQueue:          f.dns.QueuePair,
+		TrafficQueue:      f.traffic.QueuePair,
+		AllowAllHostnames: f.allowAll.value,
+		LookupUnknownIPs:  f.lookup.value,
+		AllowAnswersFor:   f.answersFor.value,
+		ReCacheEvery:      f.reCache.value,
+		AllowedHostnames:  f.allowed.entries,
+		CachedHostnames:   f.cached.entries,
+	}
+	o.Names, o.CachedNames = checkNames(&f.allowed, &f.cached, r)
+	return o
+}
+
+// checkName says what is wrong with a filter's name, which stands in every
+// log line.
+func checkName(name string) error {
+	if name == "" {
+		return errors.New("must be set")
+	}
+	if len(name) > ipc.MaxFilterName {
+		return fmt.Errorf("%d octets long, more than %d", len(name), ipc.MaxFilterName)
+	}
+	for _, c := range name {
+		if c == utf8.RuneError || !unicode.IsPrint(c) {
+			return fmt.Errorf("holds the character %q, which cannot be printed", c)
+		}
+	}
+	return nil
+}
+
+// checkKind checks which keys go together in the kind of filter that f is.
+func checkKind(f *rawFilter, r *report) {
+	if f.allowAll.value {
+		checkAllowAll(f, r)
+	} else {
+		checkFiltering(f, r)
+	}
+	checkReCache(f, r)
+}
+
+// checkAllowAll: only DNS requests are looked at, and nothing is granted.
+func checkAllowAll(f *rawFilter, r *report) {
+	const with = "with allowAllHostnames"
+	if f.allowed.used() {
+		r.fail(f.allowed.spot, "must be empty %s", with)
+	}
+	if f.cached.used() {
+		r.fail(f.cached.spot, "must be empty %s", with)
+	}
+	// Without a traffic queue no unknown address is ever seen.
+	if f.lookup.value {
+		r.fail(f.lookup.spot, "must not be set %s", with)
+	}
+	if f.answersFor.set {
+		r.fail(f.answersFor.spot, "must not be set %s", with)
+	}
+	if f.traffic.Set() {
+		r.fail(f.traffic.spot, "must not be set %s", with)
+	}
+	if !f.dns.Set() && !f.dns.bad {
+		r.fail(f.dns.spot, "must be set %s", with)
+	}
+}
+
+// checkFiltering: the traffic is filtered, by names that are asked for, or by
+// addresses that the daemon finds out itself, or both.
+func checkFiltering(f *rawFilter, r *report) {
+	if !f.traffic.Set() && !f.traffic.bad {
+		r.fail(f.traffic.spot, "must be set without allowAllHostnames")
+	}
+	asksItself := f.cached.used() || f.lookup.value
+	switch {
+	case f.allowed.used():
+		if !f.dns.Set() && !f.dns.bad {
+			r.fail(f.dns.spot, "must be set with allowedHostnames")
+		}
+		if f.answersFor.value == 0 && !f.answersFor.bad {
+			r.fail(f.answersFor.spot, "must be set and positive with allowedHostnames")
+		}
+	case asksItself:
+		if f.dns.Set() {
+			r.fail(f.dns.spot, "must not be set when allowedHostnames is empty and cachedHostnames or lookupUnknownIPs is used")
+		}
+	default:
+		r.fail(f.allowed.spot, "must not be empty without allowAllHostnames, cachedHostnames and lookupUnknownIPs")
+	}
+}
+
+// checkReCache: reCacheEvery comes with cachedHostnames and only with it.
+func checkReCache(f *rawFilter, r *report) {
+	switch {
+	case f.cached.used() && f.reCache.value == 0 && !f.reCache.bad:
+		r.fail(f.reCache.spot, "must be set and positive with cachedHostnames")
+	case !f.cached.used() && f.reCache.set:
+		r.fail(f.reCache.spot, "must not be set without cachedHostnames")
+	}
+}

@@ -1,0 +1,80 @@
+package config
+
+import (
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// warnResolvers is the start-up warning for a file without resolvers.
+const warnResolvers = "resolvers is not set, every DNS server is trusted: a program that asks a server of its own " +
+	"can have any address granted under an allowed name"
+
+// validate checks the rules between the values and makes the configuration.
+func validate(raw *rawConfig, r *report) *Config {
+	checkQueues(raw, r)
+	checkSelf(raw, r)
+	if len(raw.filters) == 0 && !raw.filtersBad {
+		r.fail(spot{key: keyFilters}, "at least one filter is needed")
+	}
+	if len(raw.filters) > ipc.MaxFilters {
+		r.fail(spot{key: keyFilters}, "%d filters, more than %d", len(raw.filters), ipc.MaxFilters)
+	}
+	c := &Config{
+		InboundDNSQueue:        raw.inbound.QueuePair,
+		SelfDNSQueue:           raw.self.QueuePair,
+		Resolvers:              checkResolvers(&raw.resolvers, r),
+		ResponseInterfaceCheck: raw.interfaceCheck.value || !raw.interfaceCheck.set,
+	}
+	checkUnique(raw.filters, r)
+	checkTotal(raw.filters, r)
+	for i := range raw.filters {
+		c.Filters = append(c.Filters, validateFilter(&raw.filters[i], r))
+	}
+	if !raw.resolvers.set {
+		c.Warnings = append(c.Warnings, warnResolvers)
+	}
+	return c
+}
+
+// checkSelf: selfDNSQueue is set exactly when some filter makes the daemon ask
+// questions of its own.
+func checkSelf(raw *rawConfig, r *report) {
+	asks, unknown := false, raw.filtersBad
+	for i := range raw.filters {
+		f := &raw.filters[i]
+		asks = asks || f.cached.used() || f.lookup.value
+		unknown = unknown || f.lookup.bad
+	}
+	switch {
+	case asks && !raw.self.Set() && !raw.self.bad:
+		r.fail(raw.self.spot, "must be set when a filter uses cachedHostnames or lookupUnknownIPs")
+	case raw.self.Set() && !asks && !unknown:
+		r.fail(raw.self.spot, "must not be set when no filter uses cachedHostnames or lookupUnknownIPs")
+	}
+}
+
+// checkUnique: the names of the filters differ.
+func checkUnique(filters []rawFilter, r *report) {
+	first := make(map[string]int, len(filters))
+	for i := range filters {
+		name := &filters[i].name
+		if name.value == "" {
+			continue
+		}
+		if at, again := first[name.value]; again {
+			r.fail(name.spot, "%s is already the name of filter #%d", quote(name.value), filters[at].index)
+			continue
+		}
+		first[name.value] = i
+	}
+}
+
+// checkTotal bounds the names of all filters together.
+func checkTotal(filters []rawFilter, r *report) {
+	total := 0
+	for i := range filters {
+		total += len(filters[i].allowed.entries) + len(filters[i].cached.entries)
+	}
+	if total > ipc.MaxHostnames {
+		r.fail(spot{key: keyFilters}, "%d host names in all, more than %d", total, ipc.MaxHostnames)
+	}
+}
