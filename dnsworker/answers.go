@@ -1,0 +1,190 @@
+package dnsworker
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+)
+
+// answers gathers the answer section of one response. Nothing of it reaches a
+// fact before the whole message was found good.
+type answers struct {
+	names  []name.Name // question names first
+	octets int         // of names
+	owners []byte      // distinct owners, as indices into names
+
+	links      []ipc.Link
+	a, aaaa    []byte
+	aOwners    []byte
+	aaaaOwners []byte
+	others     []byte
+
+	// Targets take what room the owners and links leave in names, and their
+	// number is known only at the end: until then they are kept as octets.
+	targets     []target
+	targetWires []byte
+	leftOut     uint32
+}
+
+// target is a target that is not yet in the table: its name is the next size
+// octets of targetWires.
+type target struct {
+	owner uint8
+	size  uint8
+}
+
+// reset empties a, and puts the names of the questions at the head of its table.
+func (a *answers) reset(questions []ipc.Question) {
+	*a = answers{
+		names: a.names[:0], owners: a.owners[:0], links: a.links[:0],
+		a: a.a[:0], aaaa: a.aaaa[:0], aOwners: a.aOwners[:0], aaaaOwners: a.aaaaOwners[:0],
+		others: a.others[:0], targets: a.targets[:0], targetWires: a.targetWires[:0],
+	}
+	for _, q := range questions {
+		if !slices.Contains(a.names, q.Name) {
+			a.names = append(a.names, q.Name)
+			a.octets += len(q.Name)
+		}
+	}
+}
+
+// read reads one record of the answer section. OPT and TSIG have no place in
+// it (RFC 6891 section 6.1.1, RFC 8945 section 5.1).
+func (a *answers) read(c *cursor) ipc.Reason {
+	r, ok := c.record()
+	switch {
+	case !ok:
+		return ipc.ReasonBadMessage
+	case c.badLabel:
+		return ipc.ReasonBadLabel
+	case r.typ == typeOPT || r.typ == typeTSIG:
+		return ipc.ReasonBadRecord
+	case r.class != classIN:
+		return ipc.ReasonClass
+	}
+	owner, reason := a.owner(c.last())
+	if reason != ipc.ReasonNone {
+		return reason
+	}
+	if reason := c.data(r); reason != ipc.ReasonNone {
+		return reason
+	}
+	return a.keep(c, r, owner)
+}
+
+// keep files a record of good form under its owner.
+func (a *answers) keep(c *cursor, r record, owner uint8) ipc.Reason {
+	switch r.typ {
+	case typeA:
+		a.a = append(a.a, c.msg[r.start:r.end]...)
+		a.aOwners = append(a.aOwners, owner)
+	case typeAAAA:
+		a.aaaa = append(a.aaaa, c.msg[r.start:r.end]...)
+		a.aaaaOwners = append(a.aaaaOwners, owner)
+	case typeCNAME, typeDNAME:
+		return a.link(c, owner, r.typ == typeDNAME)
+	case typeSRV, typeMX, typeNS:
+		return a.target(c, owner)
+	default:
+		if bytes.IndexByte(a.others, owner) < 0 {
+			a.others = append(a.others, owner)
+		}
+	}
+	if len(a.aOwners)+len(a.aaaaOwners) > ipc.MaxAddresses {
+		return ipc.ReasonTooManyRecords
+	}
+	return ipc.ReasonNone
+}
+
+// owner is the index of an owner. Records of one owner mostly stand together,
+// so the last is looked at first; there are at most MaxOwners to look at.
+func (a *answers) owner(wire []byte) (uint8, ipc.Reason) {
+	for _, i := range slices.Backward(a.owners) {
+		if string(a.names[i]) == string(wire) {
+			return i, ipc.ReasonNone
+		}
+	}
+	if len(a.owners) == ipc.MaxOwners {
+		return 0, ipc.ReasonTooManyOwners
+	}
+	i, ok := a.index(wire)
+	if !ok {
+		return 0, ipc.ReasonTooManyRecords
+	}
+	a.owners = append(a.owners, i)
+	return i, ipc.ReasonNone
+}
+
+// index is the place of a name in the table, where it is put if it is new and
+// there is room.
+func (a *answers) index(wire []byte) (uint8, bool) {
+	for i, n := range a.names {
+		if string(n) == string(wire) {
+			return uint8(i), true
+		}
+	}
+	if len(a.names) == ipc.MaxNames || a.octets+len(wire) > ipc.MaxNameBytes {
+		return 0, false
+	}
+	a.names = append(a.names, name.Name(wire))
+	a.octets += len(wire)
+	return uint8(len(a.names) - 1), true
+}
+
+// link keeps a CNAME or DNAME. A chain with a missing link is no chain, so
+// every one must fit.
+func (a *answers) link(c *cursor, owner uint8, dname bool) ipc.Reason {
+	if c.badLabel {
+		return ipc.ReasonBadLabel
+	}
+	if len(a.links) == ipc.MaxLinks {
+		return ipc.ReasonTooManyRecords
+	}
+	to, ok := a.index(c.last())
+	if !ok {
+		return ipc.ReasonTooManyRecords
+	}
+	a.links = append(a.links, ipc.Link{Owner: owner, Target: to, DNAME: dname})
+	return ipc.ReasonNone
+}
+
+// target keeps the target of an SRV, MX or NS record, or counts it: a name
+// that is not learnt costs a later question, and opens nothing.
+func (a *answers) target(c *cursor, owner uint8) ipc.Reason {
+	if c.badLabel {
+		return ipc.ReasonBadLabel
+	}
+	if len(a.targets) == ipc.MaxTargets {
+		a.leftOut++
+		return ipc.ReasonNone
+	}
+	a.targets = append(a.targets, target{owner, uint8(c.size)})
+	a.targetWires = append(a.targetWires, c.last()...)
+	return ipc.ReasonNone
+}
+
+// tell copies what was gathered into the fact.
+func (a *answers) tell(f *ipc.ResponseFact) {
+	wires := a.targetWires
+	for _, t := range a.targets {
+		wire := wires[:t.size]
+		wires = wires[t.size:]
+		i, ok := a.index(wire)
+		if !ok {
+			a.leftOut++
+			continue
+		}
+		f.Targets = append(f.Targets, ipc.Target{Owner: t.owner, Target: i})
+	}
+	f.Names = slices.Clone(a.names)
+	f.Links = own(a.links)
+	f.A = ipc.Addresses{Octets: string(a.a), Owners: own(a.aOwners)}
+	f.AAAA = ipc.Addresses{Octets: string(a.aaaa), Owners: own(a.aaaaOwners)}
+	f.Others = own(a.others)
+	f.LeftOut = a.leftOut
+}
+
+// own is a copy of s that the fact may keep, nil if s is empty.
+func own[T any](s []T) []T { return append([]T(nil), s...) }

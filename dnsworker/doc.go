@@ -1,0 +1,41 @@
+// Package dnsworker is the process that reads DNS packets. It runs twice: as
+// "requests" for the queues with DNS requests and as "responses" for those
+// with DNS responses, in two processes that know nothing of each other, so
+// that whoever owns one parser still cannot pair a request with a response.
+//
+// What it may do: read packets from queue sockets that the parent opened, and
+// write one fact for each packet to the allowlist holder. It decides nothing:
+// a verdict sent on a queue socket is refused by the kernel and the attempt
+// forbidden by the cell, and a fact is checked again by the holder.
+//
+// What it must never do: send a verdict, open anything, log, keep state from
+// one packet to the next, or say words of its own; what is wrong with a packet
+// crosses the edge as an ipc.Reason.
+//
+// When it dies no verdict is lost to "accept": its packets get no fact, hence
+// no accept. A panic in the parser is a bug and ends the process, with its
+// trace on the pipe to the parent; it is not recovered from, or nobody would
+// ever learn of it.
+//
+// # The parser
+//
+// Parser is pure: bytes in, a fact out, no I/O and no goroutines. It uses the
+// core of gopacket with layers of its own. gopacket/layers must not be
+// imported outside tests: its init costs every process of this binary about
+// 8 MiB and 7 ms, and it guesses payloads by port number. Here a port number
+// never decides anything, since resolvers may listen on any.
+//
+// Nothing of a packet is believed before it is checked, and the checks are
+// exact: every octet of a packet belongs to an IP header, a UDP header or one
+// DNS message (RFC 1035 section 4.1), or the packet is dropped. The exception
+// is the part of a truncated response (TC) after its question, which nobody
+// acts on: resolvers cut there as they please.
+//
+// # Bounds
+//
+// One packet is at most 64 KiB. Compression pointers lead strictly backwards,
+// at most maxHops in a name, and all names of a message together may cost
+// maxWork, so that no arrangement of them keeps the parser busy for more than
+// a few milliseconds. What a fact may hold is bounded in package ipc, and so is
+// what a Parser keeps between packets.
+package dnsworker

@@ -1,0 +1,258 @@
+package dnsworker
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/miekg/dns"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+)
+
+// told is what a message says, in a form that two parsers can be compared in.
+type told struct {
+	Questions      []string
+	A, AAAA, Links []string
+	Targets        []string
+	Others         []string // sorted
+}
+
+func (a told) equal(b told) bool { return reflect.DeepEqual(a, b) }
+
+func canon(f *ipc.ResponseFact) told {
+	out := told{Questions: canonQuestions(f.Questions)}
+	of := func(i byte) name.Name { return f.Names[i] }
+	for i, o := range f.A.Owners {
+		out.A = append(out.A, of(o).String()+" "+addrText(f.A.Octets[4*i:4*i+4]))
+	}
+	for i, o := range f.AAAA.Owners {
+		out.AAAA = append(out.AAAA, of(o).String()+" "+addrText(f.AAAA.Octets[16*i:16*i+16]))
+	}
+	for _, l := range f.Links {
+		out.Links = append(out.Links, fmt.Sprintf("%s %v %s", of(l.Owner), l.DNAME, of(l.Target)))
+	}
+	for _, x := range f.Targets {
+		out.Targets = append(out.Targets, fmt.Sprintf("%s %s", of(x.Owner), of(x.Target)))
+	}
+	for _, o := range f.Others {
+		out.Others = append(out.Others, string(of(o)))
+	}
+	slices.Sort(out.Others)
+	return out
+}
+
+func canonQuestions(qs []ipc.Question) (out []string) {
+	for _, q := range qs {
+		out = append(out, fmt.Sprintf("%s %d %d", q.Name, q.Type, q.Class))
+	}
+	return out
+}
+
+// theirQuestions reads the question section with the independent library. Its
+// Msg.Unpack reads the data of every type, some stricter than need be, so the
+// sections are walked with its names and records instead.
+func theirQuestions(t testing.TB, msg []byte) (out []string, off int) {
+	t.Helper()
+	off = headerSize
+	for range binary.BigEndian.Uint16(msg[4:]) {
+		n, next, err := dns.UnpackDomainName(msg, off)
+		if err != nil {
+			t.Fatalf("accepted, but the other library says of the question: %v", err)
+		}
+		typ, class := binary.BigEndian.Uint16(msg[next:]), binary.BigEndian.Uint16(msg[next+2:])
+		out = append(out, fmt.Sprintf("%s %d %d", wireName(t, n), typ, class))
+		off = next + 4
+	}
+	return out, off
+}
+
+// theirAnswers reads the answer section so.
+func theirAnswers(t testing.TB, msg []byte) told {
+	t.Helper()
+	var out told
+	var off int
+	out.Questions, off = theirQuestions(t, msg)
+	for range binary.BigEndian.Uint16(msg[6:]) {
+		owner, next, err := dns.UnpackDomainName(msg, off)
+		if err != nil {
+			t.Fatalf("accepted, but the other library says of an owner: %v", err)
+		}
+		typ, size := binary.BigEndian.Uint16(msg[next:]), int(binary.BigEndian.Uint16(msg[next+8:]))
+		of := wireName(t, owner)
+		if !slices.Contains([]uint16{typeA, typeAAAA, typeNS, typeCNAME, typeDNAME, typeMX, typeSRV}, typ) {
+			if !slices.Contains(out.Others, string(of)) {
+				out.Others = append(out.Others, string(of))
+			}
+			off = next + 10 + size
+			continue
+		}
+		rr, end, err := dns.UnpackRR(msg, off)
+		if err != nil || end != next+10+size {
+			t.Fatalf("accepted, but the other library says of a record: %v, end %d of %d", err, end, next+10+size)
+		}
+		if rr.Header().Class != classIN {
+			t.Fatalf("accepted in class %d", rr.Header().Class)
+		}
+		link := func(dname bool, to string) string { return fmt.Sprintf("%s %v %s", of, dname, wireName(t, to)) }
+		switch rr := rr.(type) {
+		case *dns.A:
+			out.A = append(out.A, fmt.Sprintf("%s %s", of, addrText(string(rr.A.To4()))))
+		case *dns.AAAA:
+			out.AAAA = append(out.AAAA, fmt.Sprintf("%s %s", of, addrText(string(rr.AAAA.To16()))))
+		case *dns.CNAME:
+			out.Links = append(out.Links, link(false, rr.Target))
+		case *dns.DNAME:
+			out.Links = append(out.Links, link(true, rr.Target))
+		case *dns.NS:
+			out.Targets = append(out.Targets, fmt.Sprintf("%s %s", of, wireName(t, rr.Ns)))
+		case *dns.MX:
+			out.Targets = append(out.Targets, fmt.Sprintf("%s %s", of, wireName(t, rr.Mx)))
+		case *dns.SRV:
+			out.Targets = append(out.Targets, fmt.Sprintf("%s %s", of, wireName(t, rr.Target)))
+		}
+		off = end
+	}
+	slices.Sort(out.Others)
+	return out
+}
+
+// agreeFlow compares the flow of a packet whose DNS header was reached with
+// gopacket/layers' reading, and returns the message.
+func agreeFlow(t testing.TB, packet []byte, p *ipc.Packet) []byte {
+	t.Helper()
+	first := layers.LayerTypeIPv4
+	if packet[0]>>4 == 6 {
+		first = layers.LayerTypeIPv6
+	}
+	decoded := gopacket.NewPacket(packet, first, gopacket.NoCopy)
+	udp, _ := decoded.Layer(layers.LayerTypeUDP).(*layers.UDP)
+	if udp == nil {
+		// It gives up on options inside extension headers that we skip.
+		if first == layers.LayerTypeIPv6 && packet[6] != ipc.ProtoUDP {
+			return nil
+		}
+		t.Fatalf("accepted, but gopacket/layers finds no UDP: %v", decoded.ErrorLayer())
+	}
+	src, dst := decoded.NetworkLayer().NetworkFlow().Endpoints()
+	s, _ := netip.AddrFromSlice(src.Raw())
+	d, _ := netip.AddrFromSlice(dst.Raw())
+	if p.Src != ipc.AddressOf(s) || p.Dst != ipc.AddressOf(d) || p.Proto != ipc.ProtoUDP ||
+		p.SrcPort != uint16(udp.SrcPort) || p.DstPort != uint16(udp.DstPort) {
+		t.Fatalf("flow %+v, gopacket/layers says %v %v", p, decoded.NetworkLayer().NetworkFlow(), udp)
+	}
+	return udp.Payload
+}
+
+func agreeRequest(t testing.TB, packet []byte, f *ipc.RequestFact) {
+	t.Helper()
+	if f.Drop != ipc.ReasonNone {
+		return
+	}
+	msg := agreeFlow(t, packet, &f.Packet)
+	if msg == nil {
+		return
+	}
+	want, off := theirQuestions(t, msg)
+	if got := canonQuestions(f.Questions); !slices.Equal(got, want) || f.TxID != binary.BigEndian.Uint16(msg) {
+		t.Fatalf("questions %q, the other library says %q", got, want)
+	}
+	for range binary.BigEndian.Uint16(msg[10:]) {
+		_, next, err := dns.UnpackDomainName(msg, off)
+		if err != nil {
+			t.Fatalf("accepted, but the other library says of an additional owner: %v", err)
+		}
+		off = next + 10 + int(binary.BigEndian.Uint16(msg[next+8:]))
+	}
+	if off != len(msg) {
+		t.Fatalf("accepted %d octets, the other library ends at %d", len(msg), off)
+	}
+}
+
+func agreeResponse(t testing.TB, packet []byte, f *ipc.ResponseFact) {
+	t.Helper()
+	if f.Drop != ipc.ReasonNone {
+		return
+	}
+	msg := agreeFlow(t, packet, &f.Packet)
+	if msg == nil {
+		return
+	}
+	if questions, _ := theirQuestions(t, msg); !slices.Equal(canonQuestions(f.Questions), questions) {
+		t.Fatalf("questions %q, the other library says %q", canonQuestions(f.Questions), questions)
+	}
+	if f.AnswerDrop != ipc.ReasonNone || f.Truncated {
+		return
+	}
+	got, want := canon(f), theirAnswers(t, msg)
+	if len(got.Targets)+int(f.LeftOut) != len(want.Targets) || !subsequence(got.Targets, want.Targets) {
+		t.Fatalf("targets %q and %d left out, the other library says %q", got.Targets, f.LeftOut, want.Targets)
+	}
+	want.Targets = got.Targets
+	if !got.equal(want) {
+		t.Fatalf("got\n%+v, the other library says\n%+v", got, want)
+	}
+	roundTrip(t, f)
+}
+
+func subsequence(short, long []string) bool {
+	for _, s := range long {
+		if len(short) > 0 && short[0] == s {
+			short = short[1:]
+		}
+	}
+	return len(short) == 0
+}
+
+// roundTrip prints what a fact tells as an uncompressed message and parses that.
+func roundTrip(t testing.TB, f *ipc.ResponseFact) {
+	t.Helper()
+	var body []byte
+	count := 0
+	for _, q := range f.Questions {
+		body = append(body, question([]byte(q.Name), q.Type, q.Class)...)
+	}
+	add := func(owner byte, typ uint16, data ...byte) {
+		body = append(body, rr([]byte(f.Names[owner]), typ, classIN, 60, data...)...)
+		count++
+	}
+	for i, o := range f.A.Owners {
+		add(o, typeA, []byte(f.A.Octets[4*i:4*i+4])...)
+	}
+	for i, o := range f.AAAA.Owners {
+		add(o, typeAAAA, []byte(f.AAAA.Octets[16*i:16*i+16])...)
+	}
+	for _, l := range f.Links {
+		typ := uint16(typeCNAME)
+		if l.DNAME {
+			typ = typeDNAME
+		}
+		add(l.Owner, typ, []byte(f.Names[l.Target])...)
+	}
+	for _, x := range f.Targets {
+		add(x.Owner, typeMX, append([]byte{0, 1}, f.Names[x.Target]...)...)
+	}
+	for _, o := range f.Others {
+		add(o, 16, 1, 'x')
+	}
+	if len(body) > 65000 {
+		return // does not fit a datagram without compression
+	}
+	msg := raw(flagQR|uint16(f.RCode), len(f.Questions), count, 0, 0, body)
+	again := NewParser(false).Response(testMeta, packet4(t, msg))
+	if again.Drop != f.Drop || again.AnswerDrop != ipc.ReasonNone || !canon(&again).equal(canon(f)) {
+		t.Fatalf("printed and parsed again: %v, %v\n%+v, was\n%+v", again.Drop, again.AnswerDrop, canon(&again), canon(f))
+	}
+}
+
+// addrText tells ::ffff:192.0.2.1 from 192.0.2.1.
+func addrText(octets string) string {
+	a, _ := netip.AddrFromSlice([]byte(octets))
+	return a.String()
+}
