@@ -1,0 +1,90 @@
+package allowlist
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+)
+
+// checkPolicy checks what the parent sent once more, and what only the holder
+// relies on: an engine on a policy that contradicts itself could err towards
+// "allowed".
+func checkPolicy(p *ipc.Policy) error {
+	if len(p.Filters) == 0 || len(p.Filters) > ipc.MaxFilters {
+		return fmt.Errorf("%d filters", len(p.Filters))
+	}
+	if len(p.Hostnames) != len(p.Filters) {
+		return fmt.Errorf("host names of %d filters for %d", len(p.Hostnames), len(p.Filters))
+	}
+	hostnames := 0
+	for i := range p.Filters {
+		if err := checkFilter(i, &p.Filters[i], p.Hostnames[i]); err != nil {
+			return fmt.Errorf("filter %q: %w", p.Filters[i].Name, err)
+		}
+		hostnames += len(p.Hostnames[i])
+	}
+	if hostnames > ipc.MaxHostnames {
+		return fmt.Errorf("%d host names", hostnames)
+	}
+	if len(p.Resolvers) > ipc.MaxResolvers {
+		return fmt.Errorf("%d resolvers", len(p.Resolvers))
+	}
+	for _, r := range p.Resolvers {
+		if _, ok := r.Addr(); !ok {
+			return errors.New("resolver that is no address")
+		}
+	}
+	return checkQueues(p)
+}
+
+func checkFilter(i int, f *ipc.Filter, hostnames []name.Name) error {
+	if int(f.Index) != i {
+		return fmt.Errorf("index %d at place %d", f.Index, i)
+	}
+	if f.Name == "" || len(f.Name) > ipc.MaxFilterName {
+		return errors.New("no usable name")
+	}
+	if f.AllowAnswersFor < 0 || f.AllowAll != (f.AllowAnswersFor == 0) {
+		return fmt.Errorf("allows answers for %v, and all names is %v", f.AllowAnswersFor, f.AllowAll)
+	}
+	if f.AllowAll && len(hostnames) > 0 {
+		return errors.New("allows all names and some")
+	}
+	for _, n := range hostnames {
+		// Everything is below the root: that is spelt allowAllHostnames.
+		if !n.Valid() || n == name.Root {
+			return fmt.Errorf("host name %v", n)
+		}
+	}
+	return nil
+}
+
+func checkQueues(p *ipc.Policy) error {
+	if len(p.Queues) > ipc.MaxQueues {
+		return fmt.Errorf("%d queues", len(p.Queues))
+	}
+	handles := make(map[uint32]bool, len(p.Queues))
+	for _, q := range p.Queues {
+		if q.Handle == 0 || handles[q.Handle] {
+			return fmt.Errorf("queue %d: handle %d is none or not its own", q.Number, q.Handle)
+		}
+		handles[q.Handle] = true
+		switch q.Kind {
+		case ipc.QueueRequests:
+			if int64(q.Filter) >= int64(len(p.Filters)) {
+				return fmt.Errorf("queue %d: unknown filter %d", q.Number, q.Filter)
+			}
+		case ipc.QueueResponses:
+			// A response belongs to the filter whose request it answers, never
+			// to the one a queue would name.
+			if q.Filter != 0 {
+				return fmt.Errorf("queue %d: response queue of filter %d", q.Number, q.Filter)
+			}
+		default:
+			return fmt.Errorf("queue %d: a %v queue, which is not judged here", q.Number, q.Kind)
+		}
+	}
+	return nil
+}

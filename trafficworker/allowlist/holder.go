@@ -1,0 +1,204 @@
+package allowlist
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/child"
+	"github.com/capnspacehook/egress-eddie/ipc/logging"
+)
+
+const (
+	// factsAtOnce bounds the facts taken from one parser before the other one
+	// and the parent get their turn.
+	factsAtOnce = 64
+	// closeFor is how long the log may take its last lines at the end.
+	closeFor = 300 * time.Millisecond
+	// grantsInLine bounds the addresses of one log line; the others follow in
+	// lines of their own, so that everything that was opened is in the log.
+	grantsInLine = 64
+)
+
+// Main is the process; it returns the exit status.
+func Main(args []string) int {
+	return child.Main(ipc.RoleAllowlist, args, func(p *ipc.Policy) (child.Worker, error) { return newHolder(p) })
+}
+
+// holder is the loop around the engine. One goroutine owns it.
+type holder struct {
+	policy    *ipc.Policy
+	engine    *Engine
+	requests  *ipc.Receiver[ipc.RequestFact, *ipc.RequestFact]
+	responses *ipc.Receiver[ipc.ResponseFact, *ipc.ResponseFact]
+	grants    *ipc.Sender[ipc.Grants]
+	verdicts  *ipc.VerdictSender
+	log       *logging.Logger
+}
+
+func newHolder(p *ipc.Policy) (*holder, error) {
+	e, err := New(p)
+	if err != nil {
+		return nil, err
+	}
+	h := &holder{
+		policy:    p,
+		engine:    e,
+		requests:  ipc.NewRequestReceiver(ipc.FDRequests),
+		responses: ipc.NewResponseReceiver(ipc.FDResponses),
+		grants:    ipc.NewGrantSender(ipc.FDGrants),
+		verdicts:  ipc.NewVerdictSender(ipc.FDVerdicts),
+		log: logging.New(ipc.FDLog, logging.Options{
+			Process: string(ipc.RoleAllowlist), JSON: p.Settings.JSON, Debug: p.Settings.Debug,
+		}),
+	}
+	p.Hostnames = nil // the engine has them
+	return h, nil
+}
+
+// Descriptors are the edges from the two parsers.
+func (h *holder) Descriptors() []int { return []int{ipc.FDRequests, ipc.FDResponses} }
+
+// Ready takes the facts that wait on one edge and answers each with a verdict.
+func (h *holder) Ready(fd int) error {
+	role, one := ipc.RoleRequests, h.request
+	if fd == ipc.FDResponses {
+		role, one = ipc.RoleResponses, h.response
+	}
+	now := ipc.Now()
+	for range factsAtOnce {
+		err := one(now)
+		switch {
+		case errors.Is(err, ipc.ErrWouldBlock):
+			return h.verdicts.Flush()
+		case errors.Is(err, io.EOF):
+			return errors.Join(h.verdicts.Flush(), err)
+		case err != nil:
+			return fmt.Errorf("%s: %w", role, err)
+		}
+	}
+	return h.verdicts.Flush()
+}
+
+func (h *holder) request(now ipc.Instant) error {
+	f, err := h.requests.Recv()
+	if err != nil {
+		return err
+	}
+	o, err := h.engine.Request(now, f)
+	if err != nil {
+		return err
+	}
+	if err := h.verdicts.Give(ipc.VerdictRecord{Handle: f.Handle, ID: f.ID, Verdict: o.Verdict}); err != nil {
+		return err
+	}
+	d := h.decision(logging.EventRequest, &f.Packet, &o)
+	d.Questions, d.Dump = f.Questions, f.Dump
+	h.log.Decide(d)
+	return nil
+}
+
+func (h *holder) response(now ipc.Instant) error {
+	f, err := h.responses.Recv()
+	if err != nil {
+		return err
+	}
+	p, err := h.engine.Response(now, f)
+	if err != nil {
+		return err
+	}
+	if p.Verdict == ipc.Accept {
+		if err := h.handOver(now, &p); err != nil {
+			return err
+		}
+	}
+	if err := h.verdicts.Give(ipc.VerdictRecord{Handle: f.Handle, ID: f.ID, Verdict: p.Verdict}); err != nil {
+		return err
+	}
+	h.logResponse(f, &p)
+	return nil
+}
+
+// handOver writes the grants to the trafficworker's socket before anything
+// else: by the time the client sees the answer, they are there. It does not
+// wait for room. Without room nothing is learnt, and the answer is dropped; a
+// part that was written opens addresses of a checked answer a moment early.
+func (h *holder) handOver(now ipc.Instant, p *Plan) error {
+	for i := range p.Grants {
+		err := h.grants.Send(&p.Grants[i])
+		switch {
+		case errors.Is(err, ipc.ErrWouldBlock), errors.Is(err, unix.EPIPE):
+			h.engine.NotSent(p)
+			return nil
+		case err != nil:
+			return fmt.Errorf("handing over grants: %w", err)
+		}
+	}
+	h.engine.Commit(now, p)
+	return nil
+}
+
+func (h *holder) decision(event string, p *ipc.Packet, o *Outcome) *logging.Decision {
+	d := &logging.Decision{
+		Event:   event,
+		Queue:   o.Queue,
+		UID:     p.UID,
+		HasUID:  p.HasUID,
+		Verdict: o.Verdict,
+		Reason:  o.Reason,
+	}
+	if o.Filter >= 0 {
+		d.Filter = h.policy.Filters[o.Filter].Name
+	}
+	if p.HasFlow() {
+		d.Src, d.Dst = endpoint(p.Src, p.SrcPort), endpoint(p.Dst, p.DstPort)
+	}
+	return d
+}
+
+func endpoint(a ipc.Address, port uint16) netip.AddrPort {
+	addr, _ := a.Addr() // validated when it was received
+	return netip.AddrPortFrom(addr, port)
+}
+
+// logResponse writes one line, and more where it opened more than fits one.
+func (h *holder) logResponse(f *ipc.ResponseFact, p *Plan) {
+	d := h.decision(logging.EventResponse, &f.Packet, &p.Outcome)
+	d.Questions, d.Dump, d.Refused, d.Learnt = f.Questions, f.Dump, p.Special, p.Names
+	if len(d.Questions) == 0 {
+		d.Questions = p.Questions // an error that does not repeat its question
+	}
+	granted := addressesOf(p.Grants)
+	if len(granted)+len(d.Learnt) > 0 {
+		d.For = h.policy.Filters[p.Filter].AllowAnswersFor.String()
+	}
+	for {
+		n := min(len(granted), grantsInLine)
+		line := *d
+		line.Granted = granted[:n]
+		h.log.Decide(&line)
+		if granted = granted[n:]; len(granted) == 0 {
+			return
+		}
+		d.Learnt, d.Refused, d.Dump = nil, nil, ""
+	}
+}
+
+func addressesOf(grants []ipc.Grants) []netip.Addr {
+	var all []netip.Addr
+	for i := range grants {
+		grants[i].Each(func(a netip.Addr) { all = append(all, a) })
+	}
+	return all
+}
+
+// Close writes the last log lines.
+func (h *holder) Close() {
+	// At the end there is nobody left to tell that a line was lost.
+	_ = h.log.Close(closeFor)
+}

@@ -1,0 +1,60 @@
+package allowlist
+
+import (
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+)
+
+// MaxLearnt bounds the learnt names of all filters together. At the bound the
+// filter that holds most forgets the name that ends first.
+const MaxLearnt = 65_536
+
+// basis is what justifies the answer to one question.
+type basis struct {
+	names     []proof // of the names it teaches
+	addresses []proof // of the addresses it grants
+}
+
+// basis collects every configured entry by which a question is allowed.
+//
+// An entry that allows the question itself starts a new period for all. An
+// entry by which the question was merely learnt starts a new one for addresses
+// only; a name it justifies still ends when the learnt name does. Otherwise a
+// zone could keep a name for ever by having it teach itself (N NS N, or N to
+// M to N), long after the zone that once pointed there was cleaned.
+func (e *Engine) basis(now ipc.Instant, filter uint32, n name.Name) basis {
+	r := &e.rules[filter]
+	until := now.Add(r.lasts)
+	var b basis
+	for entry, rest, ok := r.find(n); ok && len(b.names) < maxProofs; entry, rest, ok = r.find(rest) {
+		b.names = append(b.names, proof{entry, until})
+	}
+	if learnt, _, live := e.learnt.Get(now, int(filter), n); live {
+		b.names = learnt.appendTo(b.names, now)
+	}
+	b.addresses = make([]proof, len(b.names))
+	for i, p := range b.names {
+		b.addresses[i] = proof{p.entry, until}
+	}
+	return b
+}
+
+// taught is a name or an address that a response gives away, and the
+// questions (bit i: question i) from which it was reached.
+type taught[T comparable] struct {
+	what T
+	from uint8
+}
+
+// commitName remembers a learnt name. Only what its proofs say counts.
+func (e *Engine) commitName(now ipc.Instant, p *Plan, n taught[name.Name]) {
+	known, _, _ := e.learnt.Get(now, p.Filter, n.what)
+	for i, b := range p.bases {
+		if n.from&(1<<i) != 0 {
+			for _, proof := range b.names {
+				known.add(now, proof)
+			}
+		}
+	}
+	e.learnt.Put(now, p.Filter, n.what, known, known.until())
+}

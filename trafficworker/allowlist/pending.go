@@ -1,0 +1,218 @@
+package allowlist
+
+import (
+	"slices"
+	"time"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// Bounds of the pending requests. The filters share the room, so that none
+// can take that of another, and in a filter no source can take all of it.
+const (
+	// MaxPending is the room of all filters together. With more than 1,024
+	// filters each still has minPending.
+	MaxPending = 65_536
+	// MaxPendingOfFilter bounds the pending requests of one filter.
+	MaxPendingOfFilter = 16_384
+	minPending         = 64
+	// maxPendingOfKey bounds the requests that differ in nothing but their
+	// questions and interfaces. Honest ones differ in port or id.
+	maxPendingOfKey = 4
+	// pendingFor is how long a request may wait for its response.
+	pendingFor = time.Minute
+)
+
+// pendingKey is what a response must turn round exactly. Addresses are As16:
+// no fact holds an IPv4 address in IPv6 clothes, so that is one to one.
+type pendingKey struct {
+	client, server         [16]byte
+	clientPort, serverPort uint16
+	txID                   uint16
+	proto                  uint8
+}
+
+// record is one request that went out and was not answered yet.
+type record struct {
+	key         pendingKey
+	filter      uint32
+	inIf, outIf uint32
+	until       ipc.Instant
+	questions   []ipc.Question
+
+	sibling      *record // the next one under the same key
+	older, newer *record // the filter's others
+}
+
+// pending holds the requests that wait for a response.
+type pending struct {
+	checkInterface bool
+	room           int // of a filter
+	roomOfSource   int // in a filter
+	len            int
+	byKey          map[pendingKey]*record
+	filters        []waiting
+}
+
+// waiting is one filter's pending requests in the order of their ends: all
+// wait equally long, so that is the order they were last seen in.
+type waiting struct {
+	oldest, newest *record
+	len            int
+	sources        map[[16]byte]int
+}
+
+func newPending(filters int, checkInterface bool) *pending {
+	room := max(minPending, min(MaxPendingOfFilter, MaxPending/filters))
+	p := &pending{
+		checkInterface: checkInterface,
+		room:           room,
+		roomOfSource:   max(minPending, room/4),
+		byKey:          make(map[pendingKey]*record),
+		filters:        make([]waiting, filters),
+	}
+	for i := range p.filters {
+		p.filters[i].sources = make(map[[16]byte]int)
+	}
+	return p
+}
+
+// add records a request, or says why it must not go out. The same request
+// again only waits anew. NB: it must have been judged.
+func (p *pending) add(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Reason {
+	p.purge(now, filter)
+	key := keyOf(&f.Packet, f.TxID, f.Src, f.Dst, f.SrcPort, f.DstPort)
+	same := 0
+	for r, next := p.byKey[key], (*record)(nil); r != nil; r = next {
+		next = r.sibling
+		if r.until <= now {
+			p.remove(r) // of another filter, which has been quiet since
+			continue
+		}
+		same++
+		if !slices.Equal(r.questions, f.Questions) {
+			continue
+		}
+		if r.filter != filter {
+			return ipc.ReasonPendingOther
+		}
+		if !p.checkInterface || r.inIf == f.InIf && r.outIf == f.OutIf {
+			p.filters[filter].unlink(r)
+			r.until = now.Add(pendingFor)
+			p.filters[filter].link(r)
+			return ipc.ReasonNone
+		}
+	}
+	w := &p.filters[filter]
+	if same >= maxPendingOfKey || w.len >= p.room || w.sources[key.client] >= p.roomOfSource {
+		return ipc.ReasonPendingFull
+	}
+	r := &record{
+		key: key, filter: filter, inIf: f.InIf, outIf: f.OutIf,
+		until: now.Add(pendingFor), questions: f.Questions, sibling: p.byKey[key],
+	}
+	p.byKey[key] = r
+	w.sources[key.client]++
+	w.link(r)
+	w.len++
+	p.len++
+	return ipc.ReasonNone
+}
+
+// take finds the request that a response answers and uses it up. What does
+// not match in everything, the interface included, leaves the records alone:
+// else whoever guesses a port and an id could burn an honest request.
+func (p *pending) take(now ipc.Instant, f *ipc.ResponseFact) (*record, ipc.Reason) {
+	unasked := len(f.Questions) == 0
+	if unasked && (f.RCode == 0 || !f.NoRecords) {
+		return nil, ipc.ReasonNoQuestion
+	}
+	var match *record
+	reason := ipc.ReasonNoRequest
+	key := keyOf(&f.Packet, f.TxID, f.Dst, f.Src, f.DstPort, f.SrcPort)
+	for r := p.byKey[key]; r != nil; r = r.sibling {
+		if r.until <= now || !unasked && !slices.Equal(r.questions, f.Questions) {
+			continue
+		}
+		if !p.interfacesFit(r, f) {
+			reason = ipc.ReasonInterface
+			continue
+		}
+		if match == nil {
+			match = r
+		} else if unasked {
+			return nil, ipc.ReasonNoRequest // which one it means cannot be told
+		}
+	}
+	if match == nil {
+		return nil, reason
+	}
+	p.remove(match)
+	return match, ipc.ReasonNone
+}
+
+// interfacesFit reports whether a response came in where its request went
+// out, and goes where that came from, as far as the kernel names both.
+func (p *pending) interfacesFit(r *record, f *ipc.ResponseFact) bool {
+	differ := func(a, b uint32) bool { return a != 0 && b != 0 && a != b }
+	return !p.checkInterface || !differ(r.outIf, f.InIf) && !differ(r.inIf, f.OutIf)
+}
+
+// purge takes back what a filter waited for in vain. Every record is taken
+// back once, so that costs a request nothing in the long run.
+func (p *pending) purge(now ipc.Instant, filter uint32) {
+	w := &p.filters[filter]
+	for w.oldest != nil && w.oldest.until <= now {
+		p.remove(w.oldest)
+	}
+}
+
+func (p *pending) remove(r *record) {
+	if first := p.byKey[r.key]; first != r {
+		for first.sibling != r {
+			first = first.sibling
+		}
+		first.sibling = r.sibling
+	} else if r.sibling != nil {
+		p.byKey[r.key] = r.sibling
+	} else {
+		delete(p.byKey, r.key)
+	}
+	w := &p.filters[r.filter]
+	if w.sources[r.key.client]--; w.sources[r.key.client] == 0 {
+		delete(w.sources, r.key.client)
+	}
+	w.unlink(r)
+	w.len--
+	p.len--
+}
+
+func (w *waiting) link(r *record) {
+	r.older, r.newer = w.newest, nil
+	if w.newest != nil {
+		w.newest.newer = r
+	} else {
+		w.oldest = r
+	}
+	w.newest = r
+}
+
+func (w *waiting) unlink(r *record) {
+	if r.older != nil {
+		r.older.newer = r.newer
+	} else {
+		w.oldest = r.newer
+	}
+	if r.newer != nil {
+		r.newer.older = r.older
+	} else {
+		w.newest = r.older
+	}
+}
+
+// keyOf is a packet's key as seen from the client. NB: the packet has a flow.
+func keyOf(p *ipc.Packet, txID uint16, client, server ipc.Address, clientPort, serverPort uint16) pendingKey {
+	c, _ := client.Addr()
+	s, _ := server.Addr()
+	return pendingKey{c.As16(), s.As16(), clientPort, serverPort, txID, p.Proto}
+}
