@@ -1,0 +1,148 @@
+package trafficworker
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/queue"
+)
+
+// Sizes and numbers of the IP headers (RFC 791 section 3.1, RFC 8200 sections
+// 3 and 4; extension header numbers from the IANA protocol numbers).
+const (
+	v4Header = 20
+	v6Header = 40
+
+	optionEnd  = 0   // End of Option List
+	optionNop  = 1   // No Operation
+	optionLSRR = 131 // Loose Source and Record Route
+	optionSSRR = 137 // Strict Source and Record Route
+
+	extHopByHop    = 0
+	extRouting     = 43
+	extFragment    = 44
+	extDestination = 60
+)
+
+// mapped holds the IPv6 addresses that no packet may bear: an IPv4 address in
+// IPv6 clothes (RFC 4291 section 2.5.5.2), which no grant means.
+var mapped = netip.MustParsePrefix("::ffff:0:0/96")
+
+// The ethertypes of the two families (IEEE 802 numbers).
+const (
+	etherIPv4 = 0x0800
+	etherIPv6 = 0x86dd
+)
+
+// addresses reads both addresses of a packet of which the kernel copied the
+// start. The version nibble decides what it is, whatever queue it came by;
+// the kernel's ethertype, 0 where it gives none, must not contradict it. A raw
+// socket of one family sends headers of the other, or of none, unchecked
+// (raw_send_hdrinc in net/ipv4/raw.c), to where no header says.
+func addresses(ethertype uint16, b []byte) (src, dst netip.Addr, reason ipc.Reason) {
+	if len(b) == 0 {
+		return src, dst, ipc.ReasonCutShort
+	}
+	switch version := b[0] >> 4; {
+	case version == 4 && ethertype != etherIPv6:
+		return addresses4(b)
+	case version == 6 && ethertype != etherIPv4:
+		return addresses6(b)
+	}
+	return src, dst, ipc.ReasonNotIP
+}
+
+func addresses4(b []byte) (src, dst netip.Addr, reason ipc.Reason) {
+	if len(b) < v4Header {
+		return src, dst, ipc.ReasonCutShort
+	}
+	header := int(b[0]&0xf) * 4
+	if header < v4Header || header > len(b) {
+		return src, dst, ipc.ReasonNotIP
+	}
+	src = netip.AddrFrom4([4]byte(b[12:16]))
+	dst = netip.AddrFrom4([4]byte(b[16:20]))
+	return src, dst, options4(b[v4Header:header])
+}
+
+// options4 refuses source routes: such a packet does not end at the address
+// that was looked up.
+func options4(b []byte) ipc.Reason {
+	for len(b) > 0 {
+		switch b[0] {
+		case optionEnd:
+			return ipc.ReasonNone
+		case optionNop:
+			b = b[1:]
+			continue
+		case optionLSRR, optionSSRR:
+			return ipc.ReasonSourceRoute
+		}
+		if len(b) < 2 || b[1] < 2 || int(b[1]) > len(b) {
+			return ipc.ReasonNotIP
+		}
+		b = b[b[1]:]
+	}
+	return ipc.ReasonNone
+}
+
+func addresses6(b []byte) (src, dst netip.Addr, reason ipc.Reason) {
+	if len(b) < v6Header {
+		return src, dst, ipc.ReasonCutShort
+	}
+	src = netip.AddrFrom16([16]byte(b[8:24]))
+	dst = netip.AddrFrom16([16]byte(b[24:40]))
+	if mapped.Contains(src) || mapped.Contains(dst) {
+		return src, dst, ipc.ReasonMappedPacket
+	}
+	return src, dst, extensions6(b[6], b[v6Header:])
+}
+
+// extensions6 refuses a routing header, which sends the packet on from the
+// address that was looked up, as far as the bytes copied show one. A chain
+// that goes on behind them is refused too: nothing that a host sends needs it
+// that long.
+func extensions6(next byte, b []byte) ipc.Reason {
+	for {
+		switch next {
+		case extRouting:
+			return ipc.ReasonSourceRoute
+		case extHopByHop, extDestination:
+			if len(b) < 2 {
+				return ipc.ReasonExtensionHeader
+			}
+			size := 8 + 8*int(b[1])
+			if size > len(b) {
+				return ipc.ReasonExtensionHeader
+			}
+			next, b = b[0], b[size:]
+		case extFragment:
+			if len(b) < 8 {
+				return ipc.ReasonExtensionHeader
+			}
+			if offset := binary.BigEndian.Uint16(b[2:]) >> 3; offset != 0 {
+				return ipc.ReasonNone // what follows is data, not headers
+			}
+			next, b = b[0], b[8:]
+		default:
+			return ipc.ReasonNone
+		}
+	}
+}
+
+// remote is the address that a packet is judged by: where a leaving packet
+// goes, where an arriving one comes from. At PREROUTING the kernel has not
+// decided which it is, and to guess would let an outbound packet pass by its
+// own source.
+func remote(hook queue.Hook, src, dst netip.Addr) (netip.Addr, ipc.Reason) {
+	switch hook {
+	case queue.HookOutput, queue.HookForward, queue.HookPostrouting:
+		return dst, ipc.ReasonNone
+	case queue.HookInput:
+		return src, ipc.ReasonNone
+	case queue.HookPrerouting:
+		return netip.Addr{}, ipc.ReasonPrerouting
+	}
+	return netip.Addr{}, ipc.ReasonUnknownHook
+}

@@ -1,0 +1,175 @@
+package trafficworker
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"time"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/child"
+	"github.com/capnspacehook/egress-eddie/ipc/logging"
+	"github.com/capnspacehook/egress-eddie/ipc/queue"
+)
+
+const (
+	// copyRange is the most that the parent asks the kernel to copy of a
+	// packet on a traffic queue, in octets: an IPv4 header at its longest.
+	copyRange = 60
+	// drainAtOnce is more than a SEQPACKET socket can hold of the smallest
+	// messages (278 measured): an honest holder's grants are all taken, and
+	// one that writes without end cannot keep packets waiting.
+	drainAtOnce = 512
+	// closeFor is how long the log may take its last lines at the end.
+	closeFor = 300 * time.Millisecond
+)
+
+// Main is the process; it returns the exit status.
+func Main(args []string) int {
+	return child.Main(ipc.RoleTraffic, args, func(p *ipc.Policy) (child.Worker, error) { return newWorker(p) })
+}
+
+// worker is the loop's state. One goroutine owns all of it and reads the
+// grants itself, so that no grant can be between two goroutines when a packet
+// is judged.
+type worker struct {
+	queues   []ipc.Queue // by slot
+	reader   *queue.Reader
+	table    *table
+	grants   *ipc.Receiver[ipc.Grants, *ipc.Grants]
+	orphaned bool // the holder is gone: no grants come any more
+	verdicts *ipc.VerdictSender
+	log      *logging.Logger
+	warned   map[queue.Hook]bool
+}
+
+func newWorker(p *ipc.Policy) (*worker, error) {
+	t, err := newTable(p.Filters)
+	if err != nil {
+		return nil, err
+	}
+	for i, q := range p.Queues {
+		if q.Kind != ipc.QueueTraffic || int(q.Slot) != i || int(q.Filter) >= len(p.Filters) || p.Filters[q.Filter].AllowAll {
+			return nil, fmt.Errorf("queue %d: %s queue of filter %d in slot %d", q.Number, q.Kind, q.Filter, q.Slot)
+		}
+	}
+	return &worker{
+		queues:   p.Queues,
+		reader:   queue.NewReader(copyRange),
+		table:    t,
+		grants:   ipc.NewGrantReceiver(ipc.FDGrants),
+		verdicts: ipc.NewVerdictSender(ipc.FDVerdicts),
+		log: logging.New(ipc.FDLog, logging.Options{
+			Process: string(ipc.RoleTraffic), JSON: p.Settings.JSON, Debug: p.Settings.Debug,
+		}),
+		warned: map[queue.Hook]bool{},
+	}, nil
+}
+
+// Descriptors are the queue sockets and the grants.
+func (w *worker) Descriptors() []int {
+	fds := []int{ipc.FDGrants}
+	for slot := range w.queues {
+		fds = append(fds, ipc.FDQueues+slot)
+	}
+	return fds
+}
+
+// Ready takes grants, or judges what waits on one queue.
+func (w *worker) Ready(fd int) error {
+	if fd == ipc.FDGrants {
+		return w.drain()
+	}
+	packets, err := w.reader.Read(fd)
+	if err != nil || len(packets) == 0 {
+		return err
+	}
+	// A packet of this batch was queued before now. If a DNS answer let its
+	// sender know the address, the grant was written before that answer was
+	// let through, so it is in the socket by now: one look for the batch, taken
+	// after the read, is enough for every packet of it.
+	if err := w.drain(); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	now := ipc.Now()
+	for i := range packets {
+		if err := w.judge(now, &w.queues[fd-ipc.FDQueues], &packets[i]); err != nil {
+			return err
+		}
+	}
+	return w.verdicts.Flush()
+}
+
+// drain takes every grant that has been written, until the socket is empty.
+func (w *worker) drain() error {
+	for range drainAtOnce {
+		if w.orphaned {
+			return io.EOF
+		}
+		g, err := w.grants.Recv()
+		switch {
+		case errors.Is(err, ipc.ErrWouldBlock):
+			return nil
+		case errors.Is(err, io.EOF):
+			w.orphaned = true
+			return err
+		case err != nil:
+			return fmt.Errorf("the allowlist broke the protocol: %w", err)
+		}
+		if err := w.table.add(ipc.Now(), g); err != nil {
+			return fmt.Errorf("the allowlist broke the protocol: %w", err)
+		}
+	}
+	return nil
+}
+
+// judge gives exactly one verdict for a packet.
+func (w *worker) judge(now ipc.Instant, q *ipc.Queue, p *queue.Packet) error {
+	src, dst, reason := addresses(p.Protocol, p.Payload)
+	if reason == ipc.ReasonNone {
+		var far netip.Addr
+		if far, reason = remote(p.Hook, src, dst); reason == ipc.ReasonNone && !w.table.open(now, q.Filter, far) {
+			reason = ipc.ReasonNoGrant
+		}
+	}
+	verdict := ipc.Drop
+	if reason == ipc.ReasonNone {
+		verdict = ipc.Accept
+	}
+	if err := w.verdicts.Give(ipc.VerdictRecord{Handle: q.Handle, ID: p.ID, Verdict: verdict}); err != nil {
+		return err
+	}
+	if verdict == ipc.Accept && !w.log.Enabled() {
+		return nil
+	}
+	w.warn(q, p.Hook, reason)
+	w.log.Decide(&logging.Decision{
+		Event:   logging.EventTraffic,
+		Filter:  w.table.filters[q.Filter].Name,
+		Queue:   q.Number,
+		Src:     netip.AddrPortFrom(src, 0),
+		Dst:     netip.AddrPortFrom(dst, 0),
+		UID:     p.UID,
+		HasUID:  p.HasUID,
+		Verdict: verdict,
+		Reason:  reason,
+	})
+	return nil
+}
+
+// warn says once for each hook that rules were put where they cannot work.
+func (w *worker) warn(q *ipc.Queue, hook queue.Hook, reason ipc.Reason) {
+	if (reason != ipc.ReasonPrerouting && reason != ipc.ReasonUnknownHook) || w.warned[hook] {
+		return
+	}
+	w.warned[hook] = true
+	w.log.Warn("a rule sends traffic from a hook where its direction is not known: use OUTPUT, FORWARD, POSTROUTING or INPUT",
+		"queue", q.Number, "hook", hook.String())
+}
+
+// Close writes the last log lines.
+func (w *worker) Close() {
+	// At the end there is nobody left to tell that a line was lost.
+	_ = w.log.Close(closeFor)
+}
