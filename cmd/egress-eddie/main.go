@@ -1,0 +1,43 @@
+// Command egress-eddie filters a host's outbound traffic by hostname.
+//
+// People start the parent. The parent starts this same binary again once for
+// each process of the tree, with the role as its first argument; which package
+// that runs is all that is decided here.
+//
+//go:debug decoratemappings=0
+//go:debug containermaxprocs=0
+package main
+
+import (
+	"os"
+	"runtime"
+
+	"github.com/capnspacehook/egress-eddie/dnsworker"
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/parent"
+	"github.com/capnspacehook/egress-eddie/trafficworker"
+	"github.com/capnspacehook/egress-eddie/trafficworker/allowlist"
+)
+
+func init() {
+	// Children die with the thread that started them (PDEATHSIG): the parent
+	// starts them from the main thread and stays on it.
+	runtime.LockOSThread()
+}
+
+// roles are the processes that only the parent starts.
+var roles = map[ipc.Role]func(args []string) int{
+	ipc.RoleRequests:  dnsworker.MainRequests,
+	ipc.RoleResponses: dnsworker.MainResponses,
+	ipc.RoleAllowlist: allowlist.Main,
+	ipc.RoleTraffic:   trafficworker.Main,
+}
+
+func main() {
+	if len(os.Args) > 1 {
+		if main, ok := roles[ipc.Role(os.Args[1])]; ok {
+			os.Exit(main(os.Args[2:]))
+		}
+	}
+	os.Exit(parent.Main(os.Args[1:]))
+}

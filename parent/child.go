@@ -1,0 +1,116 @@
+package parent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/sandbox"
+)
+
+// lastWords is how much of a dead child's stderr is logged, in octets.
+const lastWords = 64 << 10
+
+// child is one started process of the tree.
+type child struct {
+	role     ipc.Role
+	pid      int
+	pidfd    int
+	control  int // our end of its control socket, -1 when closed
+	verdicts int // our end of its verdict socket, -1 for a role that gives none
+
+	stderr *os.File    // our end of its stderr pipe
+	words  chan []byte // what it said there, once it is gone
+
+	dead bool // its death has been taken note of
+}
+
+// noFile leaves a descriptor number of a child closed (syscall.ProcAttr).
+const noFile = ^uintptr(0)
+
+// spawn starts a child of this binary with exactly the descriptors in files
+// (by the number they shall have) and its queue sockets. The caller must be
+// on the main thread: see sandbox.ChildAttr.
+func spawn(role ipc.Role, uid, gid int, files map[int]int, queues []int) (*child, error) {
+	errRead, errWrite, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer errWrite.Close()
+	theirs, ours, err := ipc.Pair(false, false)
+	if err != nil {
+		return nil, errors.Join(err, errRead.Close())
+	}
+	defer unix.Close(theirs)
+	c := &child{role: role, control: ours, verdicts: -1, stderr: errRead, words: make(chan []byte, 1)}
+
+	attr := sandbox.ChildAttr(uid, gid)
+	attr.PidFD = &c.pidfd
+	files[ipc.FDStderr], files[ipc.FDControl] = int(errWrite.Fd()), theirs
+	c.pid, _, err = syscall.StartProcess("/proc/self/exe",
+		[]string{"egress-eddie", string(role), strconv.Itoa(len(queues))},
+		&syscall.ProcAttr{Env: []string{}, Files: layout(files, queues), Sys: attr})
+	if err != nil {
+		return nil, errors.Join(startError(role, err), errRead.Close(), unix.Close(ours))
+	}
+	return c, nil
+}
+
+// layout is the descriptor table of a child.
+func layout(files map[int]int, queues []int) []uintptr {
+	size := ipc.FDQueues + len(queues)
+	table := make([]uintptr, size)
+	for i := range table {
+		table[i] = noFile
+	}
+	for number, fd := range files {
+		table[number] = uintptr(fd)
+	}
+	for i, fd := range queues {
+		table[ipc.FDQueues+i] = uintptr(fd)
+	}
+	return table
+}
+
+// kill ends the child at once. A child that is gone already is no error.
+func (c *child) kill() error {
+	err := unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return err
+}
+
+// wait blocks until the child is dead and says how it died.
+func (c *child) wait() (death, error) {
+	for {
+		var status unix.WaitStatus
+		_, err := unix.Wait4(c.pid, &status, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return death{}, fmt.Errorf("wait4: %w", err)
+		}
+		return death{status: status, words: <-c.words}, nil
+	}
+}
+
+// listen reads what the child says on stderr until it is gone. It keeps the
+// beginning and throws the rest away, so that no child waits for room.
+func (c *child) listen() {
+	words, err := io.ReadAll(io.LimitReader(c.stderr, lastWords))
+	if err == nil {
+		_, err = io.Copy(io.Discard, c.stderr)
+	}
+	if err != nil {
+		words = append(words, "\n(reading stderr: "+err.Error()+")"...)
+	}
+	c.words <- words
+}

@@ -1,0 +1,62 @@
+package parent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
+)
+
+// death is how a child ended.
+type death struct {
+	status unix.WaitStatus
+	words  []byte // the end of its stderr
+}
+
+// how says it in words for the log. For SIGSYS the kernel tells the parent no
+// system call (SECCOMP_RET_KILL_PROCESS leaves siginfo without a number), but
+// its log does, where it can be read.
+func (d death) how(pid int, k *kernelLog) string {
+	switch {
+	case d.status.Exited():
+		return fmt.Sprintf("exit status %d", d.status.ExitStatus())
+	case d.status.Signaled() && d.status.Signal() == unix.SIGSYS:
+		return "killed by seccomp (SIGSYS): " + k.forbidden(pid)
+	case d.status.Signaled():
+		return fmt.Sprintf("signal %s", unix.SignalName(d.status.Signal()))
+	}
+	return fmt.Sprintf("wait status %#x", int(d.status))
+}
+
+// lines are the last words, each escaped: a child may have been made to say
+// anything.
+func (d death) lines() []string {
+	var lines []string
+	for line := range bytes.Lines(d.words) {
+		text := fmt.Sprintf("%q", bytes.TrimRight(line, "\n"))
+		lines = append(lines, text[1:len(text)-1])
+	}
+	return lines
+}
+
+// startError explains why a child could not be started.
+func startError(role ipc.Role, err error) error {
+	switch {
+	case errors.Is(err, syscall.EACCES):
+		return exit.WithHint(exit.NoPerm,
+			"the file of the program must be executable for everybody (chmod 755): its children run as an unprivileged user",
+			"%s: cannot start: %w", role, err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EINVAL):
+		return exit.WithHint(exit.Unavailable,
+			"unprivileged user namespaces may be forbidden here: see sysctl user.max_user_namespaces, "+
+				"kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, "+
+				"and RestrictNamespaces= of the unit",
+			"%s: cannot start in namespaces of its own: %w", role, err)
+	}
+	return exit.Errorf(exit.Software, "%s: cannot start: %w", role, err)
+}

@@ -1,0 +1,214 @@
+package parent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
+	"github.com/capnspacehook/egress-eddie/ipc/logging"
+	"github.com/capnspacehook/egress-eddie/parent/config"
+	"github.com/capnspacehook/egress-eddie/sandbox"
+)
+
+// Main runs the parent with the arguments after the program's name and
+// returns the exit status. NB: the caller must be the main goroutine, locked
+// to the main thread.
+func Main(args []string) int {
+	o, err := parseCommandLine(args, os.Stdout)
+	if errors.Is(err, errHelp) {
+		return 0
+	}
+	if err == nil && o.version {
+		fmt.Println("egress-eddie " + version())
+		return 0
+	}
+	if err == nil {
+		err = run(o)
+	}
+	if err != nil {
+		complain(os.Stderr, err)
+	}
+	return exit.Code(err)
+}
+
+// complainFor is how long the last words to people may take.
+const complainFor = 200 * time.Millisecond
+
+// complain says what is wrong to people. It does not wait for them: standard
+// error may be the very pipe that nobody reads.
+func complain(w io.Writer, err error) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		fmt.Fprintf(w, "egress-eddie: %v\n", err)
+	}()
+	select {
+	case <-said:
+	case <-time.After(complainFor):
+	}
+}
+
+// run is the life of the parent from top to bottom.
+func run(o options) error {
+	c, err := load(o)
+	if err != nil || o.test {
+		return err
+	}
+	if sandbox.BuiltWithCgo {
+		// AllThreadsSyscall refuses to work beside cgo's threads.
+		return exit.Errorf(exit.Software, "built with cgo: rebuild with CGO_ENABLED=0")
+	}
+	// What a careless starter left open must not reach a child.
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return exit.Errorf(exit.Unavailable, "close_range: %w (it needs Linux 5.11)", err)
+	}
+	target, err := openLog(o.log)
+	if err != nil {
+		return err
+	}
+	json := o.logFormat == "json" || o.logFormat == "" && !target.terminal()
+	d := &daemon{
+		options: o,
+		config:  c,
+		json:    json,
+		target:  target,
+		log:     logging.New(target.fd, logging.Options{Process: string(ipc.RoleParent), JSON: json, Debug: o.debug}),
+	}
+	err = d.run()
+	if err != nil {
+		d.log.Error("stopped", "error", strings.ReplaceAll(err.Error(), "\n", "; "), "status", exit.Code(err))
+	}
+	if closeErr := d.log.Close(500 * time.Millisecond); closeErr != nil {
+		complain(os.Stderr, closeErr) // lost lines are no other way to end
+	}
+	return err
+}
+
+// load reads the configuration. With -t that is all, and its findings go to
+// people.
+func load(o options) (*config.Config, error) {
+	c, err := config.ParseConfig(o.config)
+	if err == nil {
+		err = c.Supported()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if o.test {
+		for _, w := range c.Warnings {
+			fmt.Fprintf(os.Stderr, "egress-eddie: warning: %s\n", w)
+		}
+		fmt.Printf("%s: ok\n", o.config)
+	}
+	return c, nil
+}
+
+// daemon is the running parent.
+type daemon struct {
+	options options
+	config  *config.Config
+	json    bool
+	target  *logTarget
+	log     *logging.Logger
+
+	kernel *kernelLog
+	drops  *kernelDrops
+	tree   tree
+}
+
+// startFor is how long the children may take to build their cells, and then
+// to take their policy.
+const (
+	readyFor = 5 * time.Second
+	loadFor  = 30 * time.Second
+)
+
+func (d *daemon) run() error {
+	for _, w := range d.config.Warnings {
+		d.log.Warn(w)
+	}
+	signals := listen()
+	if err := d.openEverything(); err != nil {
+		return err
+	}
+	uid, gid, err := sandbox.DropPrivileges(d.options.user)
+	if err != nil {
+		return err
+	}
+	d.tree.events = make(chan event, 64)
+	if err := d.tree.spawnTree(uid, gid, d.target); err != nil {
+		return d.end(err)
+	}
+	d.tree.watch()
+	if err := sandbox.LockParent(); err != nil {
+		return d.end(err)
+	}
+	if err := d.await(ipc.SignalReady, readyFor, signals); err != nil {
+		return d.end(err)
+	}
+	if err := d.sendPolicies(); err != nil {
+		return d.end(err)
+	}
+	if err := d.await(ipc.SignalLoaded, loadFor, signals); err != nil {
+		return d.end(err)
+	}
+	if err := d.tree.openFilter(); err != nil {
+		return d.end(err)
+	}
+	d.log.Info("filtering", "filters", len(d.config.Filters), "queues", len(d.tree.queues),
+		"uid", uid, "version", version())
+	return d.end(d.supervise(signals))
+}
+
+// openEverything opens all that needs the privileges that are dropped next.
+func (d *daemon) openEverything() error {
+	d.kernel = openKernelLog()
+	queues, err := openQueues(queuesOf(d.config), func(text string, fields ...any) { d.log.Warn(text, fields...) })
+	if err != nil {
+		return err
+	}
+	d.tree.queues = queues
+	d.drops = openKernelDrops(queues)
+	if d.drops.fd < 0 {
+		d.log.Info("packets that the kernel itself drops cannot be counted: no permission to read " + queueStatistics)
+	}
+	return nil
+}
+
+func (d *daemon) sendPolicies() error {
+	queues := make([]ipc.Queue, len(d.tree.queues))
+	for i, q := range d.tree.queues {
+		queues[i] = q.Queue
+	}
+	for _, c := range d.tree.children {
+		policy := policyFor(c.role, d.config, d.options, d.json, queues)
+		if err := sendPolicy(c, policy.Items()); err != nil {
+			return fmt.Errorf("%s: sending the policy: %w", c.role, err)
+		}
+	}
+	// A policy may be as large as the file, and is not needed again.
+	runtime.GC()
+	return nil
+}
+
+// sendPolicy sends one child its policy. That it died meanwhile is no error
+// here: its death, which is heard of next, says how and why.
+func sendPolicy(c *child, items []ipc.PolicyItem) error {
+	sender := ipc.NewPolicySender(c.control)
+	for _, item := range items {
+		if err := sender.Send(&item); errors.Is(err, unix.EPIPE) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package parent
+
+import (
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+	"github.com/capnspacehook/egress-eddie/parent/config"
+)
+
+// queuesOf lists every queue of a configuration with its handle. Handles
+// start at 1 and are never used again in the life of the parent.
+func queuesOf(c *config.Config) []ipc.Queue {
+	var queues []ipc.Queue
+	add := func(pair config.QueuePair, kind ipc.QueueKind, filter int) {
+		for _, number := range []uint16{pair.IPv4, pair.IPv6} {
+			if number != 0 {
+				queues = append(queues, ipc.Queue{
+					Handle: uint32(len(queues) + 1),
+					Number: number,
+					Kind:   kind,
+					Filter: uint32(filter),
+				})
+			}
+		}
+	}
+	add(c.InboundDNSQueue, ipc.QueueResponses, 0)
+	for i, f := range c.Filters {
+		add(f.DNSQueue, ipc.QueueRequests, i)
+		add(f.TrafficQueue, ipc.QueueTraffic, i)
+	}
+	return queues
+}
+
+// readKinds are the queues whose sockets a role reads, and judgeKinds those
+// it gives verdicts for.
+var (
+	readKinds = map[ipc.Role][]ipc.QueueKind{
+		ipc.RoleRequests:  {ipc.QueueRequests},
+		ipc.RoleResponses: {ipc.QueueResponses},
+		ipc.RoleTraffic:   {ipc.QueueTraffic},
+	}
+	judgeKinds = map[ipc.Role][]ipc.QueueKind{
+		ipc.RoleAllowlist: {ipc.QueueRequests, ipc.QueueResponses},
+		ipc.RoleTraffic:   {ipc.QueueTraffic},
+	}
+)
+
+// policyFor is what one role needs to know of the configuration, and no more:
+// a parser knows no names, the trafficworker none either.
+func policyFor(role ipc.Role, c *config.Config, o options, json bool, queues []ipc.Queue) *ipc.Policy {
+	p := &ipc.Policy{Settings: ipc.Settings{
+		Debug:          o.debug,
+		FullDNS:        o.fullDNS,
+		JSON:           json,
+		InterfaceCheck: c.ResponseInterfaceCheck,
+	}}
+	p.Queues = slotted(queues, readKinds[role])
+	if role == ipc.RoleAllowlist {
+		p.Queues = slotted(queues, judgeKinds[role])
+		for _, r := range c.Resolvers {
+			p.Resolvers = append(p.Resolvers, ipc.AddressOf(r))
+		}
+	}
+	if role == ipc.RoleAllowlist || role == ipc.RoleTraffic {
+		for i, f := range c.Filters {
+			p.Filters = append(p.Filters, ipc.Filter{
+				Index:           uint32(i),
+				Name:            f.Name,
+				AllowAll:        f.AllowAllHostnames,
+				AllowAnswersFor: f.AllowAnswersFor,
+			})
+			var names []name.Name
+			if role == ipc.RoleAllowlist {
+				names = f.Names
+			}
+			p.Hostnames = append(p.Hostnames, names)
+		}
+	}
+	return p
+}
+
+// slotted picks the queues of some kinds and numbers their slots: the order
+// in which their descriptors are handed down.
+func slotted(queues []ipc.Queue, kinds []ipc.QueueKind) []ipc.Queue {
+	var picked []ipc.Queue
+	for _, q := range queues {
+		for _, kind := range kinds {
+			if q.Kind == kind {
+				q.Slot = uint32(len(picked))
+				picked = append(picked, q)
+			}
+		}
+	}
+	return picked
+}

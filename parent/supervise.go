@@ -1,0 +1,190 @@
+package parent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
+)
+
+// listen asks for the signals that mean something. Children are in sessions
+// of their own, so Ctrl-C reaches the parent alone.
+func listen() <-chan os.Signal {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1)
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	return signals
+}
+
+// errStopped says that a signal asked for the end.
+var errStopped = errors.New("stopped by a signal")
+
+// await waits until every child has said the signal.
+func (d *daemon) await(what ipc.Signal, limit time.Duration, signals <-chan os.Signal) error {
+	missing := map[*child]bool{}
+	for _, c := range d.tree.children {
+		missing[c] = true
+	}
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	for len(missing) > 0 {
+		select {
+		case e := <-d.tree.events:
+			if e.signal != what || e.err != nil || e.died != nil {
+				return d.failure(e)
+			}
+			if !missing[e.child] {
+				return exit.Errorf(exit.Software, "%s: %w: signal %d twice", e.child.role, errProtocol, what)
+			}
+			delete(missing, e.child)
+		case s := <-signals:
+			if s != unix.SIGUSR1 {
+				return errStopped
+			}
+		case <-timeout.C:
+			for c := range missing {
+				return exit.Errorf(exit.Software, "%s: did not come up within %v", c.role, limit)
+			}
+		}
+	}
+	return nil
+}
+
+// supervise runs until a signal asks for the end (errStopped) or a child dies
+// or misbehaves.
+func (d *daemon) supervise(signals <-chan os.Signal) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case e := <-d.tree.events:
+			return d.failure(e)
+		case s := <-signals:
+			if s != unix.SIGUSR1 {
+				return errStopped
+			}
+			d.reopenLog()
+		case <-tick.C:
+			d.reportDrops()
+		}
+	}
+}
+
+func (d *daemon) reportDrops() {
+	err := d.drops.poll(func(queue uint16, dropped uint64) {
+		d.log.Warn("the kernel dropped packets that did not fit", "queue", queue, "packets", dropped)
+	})
+	if err != nil {
+		d.log.Warn("packets that the kernel itself drops can no longer be counted", "error", err.Error())
+		d.drops.fd = -1
+	}
+}
+
+// reopenLog opens the log file again and gives it to whoever holds the log.
+func (d *daemon) reopenLog() {
+	if err := d.target.reopen(); err != nil {
+		d.log.Error("the log file could not be opened again, the old one is kept", "error", err.Error())
+		return
+	}
+	if d.target.path == "" {
+		return
+	}
+	for _, c := range d.tree.children {
+		if c.verdicts < 0 {
+			continue // a parser holds no log
+		}
+		item := ipc.PolicyItem{Kind: ipc.PolicyLog}
+		if err := ipc.NewPolicySender(c.control).SendWith(&item, d.target.fd); err != nil {
+			d.log.Error("the new log file could not be handed over", "role", string(c.role), "error", err.Error())
+		}
+	}
+	d.log.Info("log file opened again")
+}
+
+// failure turns what a child did into the error that ends the tree.
+func (d *daemon) failure(e event) error {
+	switch {
+	case e.died != nil && e.err == nil:
+		e.child.dead = true
+		how := e.died.how(e.child.pid, d.kernel)
+		for _, line := range e.died.lines() {
+			d.log.Error("last words", "role", string(e.child.role), "line", line)
+		}
+		code := exit.Software
+		if e.died.status.Exited() && e.died.status.ExitStatus() == exit.Unavailable {
+			code = exit.Unavailable
+		}
+		return exit.Errorf(code, "%s (pid %d) died: %s", e.child.role, e.child.pid, how)
+	case e.err != nil:
+		return exit.Errorf(exit.Software, "%s (pid %d): %w", e.child.role, e.child.pid, e.err)
+	}
+	return exit.Errorf(exit.Software, "%s (pid %d): %w: signal %d out of turn", e.child.role, e.child.pid, errProtocol, e.signal)
+}
+
+const (
+	// stopFor is how long children may take to write their last log lines.
+	stopFor = 700 * time.Millisecond
+	// killFor is how long the kernel may take to end what was killed.
+	killFor = 300 * time.Millisecond
+)
+
+// end closes the filter, then ends every child: politely when the end was
+// asked for, at once when a child died. It returns the error to exit with.
+func (d *daemon) end(cause error) error {
+	err := cause
+	if errors.Is(cause, errStopped) {
+		err = nil
+	}
+	if shutErr := d.tree.shutFilter(); shutErr != nil {
+		d.log.Error("the queues could not be emptied, closing them does it", "error", shutErr.Error())
+	}
+	living := map[*child]bool{}
+	for _, c := range d.tree.children {
+		if c.dead {
+			continue
+		}
+		living[c] = true
+		// The end of its control socket is how a child learns of the end.
+		if shutErr := unix.Shutdown(c.control, unix.SHUT_RDWR); shutErr != nil && err == nil {
+			err = fmt.Errorf("%s: shutdown: %w", c.role, shutErr)
+		}
+	}
+	limit := stopFor
+	if err != nil {
+		limit = 0
+	}
+	d.awaitDeaths(living, limit)
+	for c := range living {
+		if killErr := c.kill(); killErr != nil {
+			d.log.Error("could not end a child", "role", string(c.role), "error", killErr.Error())
+		}
+	}
+	d.awaitDeaths(living, killFor)
+	if err == nil {
+		d.log.Info("stopped")
+	}
+	return err
+}
+
+// awaitDeaths waits for children to be gone, and takes those that are out of
+// living. The one whose death was the cause may be reported already.
+func (d *daemon) awaitDeaths(living map[*child]bool, limit time.Duration) {
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	for len(living) > 0 {
+		select {
+		case e := <-d.tree.events:
+			if e.died != nil {
+				delete(living, e.child)
+			}
+		case <-timeout.C:
+			return
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package parent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/sandbox"
+)
+
+// edges is the topology: every socketpair between two children, who has which
+// end under which number, and whether that end is polled.
+var edges = []struct {
+	from, to           ipc.Role
+	fd                 int
+	fromPolls, toPolls bool
+}{
+	{ipc.RoleRequests, ipc.RoleAllowlist, ipc.FDRequests, false, true},
+	{ipc.RoleResponses, ipc.RoleAllowlist, ipc.FDResponses, false, true},
+	// The holder never waits for the trafficworker: no room is a drop.
+	{ipc.RoleAllowlist, ipc.RoleTraffic, ipc.FDGrants, true, true},
+}
+
+// tree is all started processes and what the parent holds of them.
+type tree struct {
+	children []*child
+	queues   []*openQueue
+	events   chan event
+	shut     atomic.Bool
+}
+
+// event is what a goroutine of the parent tells the main one.
+type event struct {
+	child  *child
+	signal ipc.Signal // what it said, or 0
+	died   *death     // how it ended, or nil
+	err    error      // what it did wrong, or nil
+}
+
+// start starts every child with its edges. NB: on the main thread.
+func (t *tree) start(uid, gid int, log *logTarget) error {
+	files := map[ipc.Role]map[int]int{}
+	for _, role := range ipc.Children {
+		files[role] = map[int]int{}
+	}
+	var theirs []int
+	defer func() {
+		for _, fd := range theirs {
+			unix.Close(fd)
+		}
+	}()
+	for _, e := range edges {
+		a, b, err := ipc.Pair(e.fromPolls, e.toPolls)
+		if err != nil {
+			return err
+		}
+		theirs = append(theirs, a, b)
+		files[e.from][e.fd], files[e.to][e.fd] = a, b
+	}
+	verdicts := map[ipc.Role]int{}
+	for role := range judgeKinds {
+		a, b, err := ipc.Pair(false, false)
+		if err != nil {
+			return err
+		}
+		theirs = append(theirs, a)
+		files[role][ipc.FDVerdicts], files[role][ipc.FDLog] = a, log.fd
+		verdicts[role] = b
+	}
+	for _, role := range ipc.Children {
+		c, err := spawn(role, uid, gid, files[role], t.sockets(role))
+		if err != nil {
+			return err
+		}
+		if fd, ok := verdicts[role]; ok {
+			c.verdicts = fd
+		}
+		t.children = append(t.children, c)
+	}
+	return nil
+}
+
+// sockets are the queue sockets that a role reads, in the order of their slots.
+func (t *tree) sockets(role ipc.Role) []int {
+	var fds []int
+	for _, kind := range readKinds[role] {
+		for _, q := range t.queues {
+			if q.Kind == kind {
+				fds = append(fds, q.fd)
+			}
+		}
+	}
+	return fds
+}
+
+// watch listens to every child from now on; what it hears comes as events.
+func (t *tree) watch() {
+	for _, c := range t.children {
+		go c.listen()
+		go t.watchDeath(c)
+		go t.watchControl(c)
+		if c.verdicts >= 0 {
+			g := newGate(c.verdicts, judgeKinds[c.role], t.queues, &t.shut)
+			go t.watchGate(c, g)
+		}
+	}
+}
+
+func (t *tree) watchDeath(c *child) {
+	d, err := c.wait()
+	t.events <- event{child: c, died: &d, err: err}
+}
+
+func (t *tree) watchControl(c *child) {
+	buf := make([]byte, ipc.SignalSize+1)
+	for {
+		n, err := ipc.RecvPacket(c.control, buf)
+		if errors.Is(err, io.EOF) {
+			return // its death tells the rest
+		}
+		var s ipc.Signal
+		if err == nil {
+			s, err = ipc.ParseSignal(buf[:n])
+		}
+		if err != nil {
+			t.events <- event{child: c, err: fmt.Errorf("control: %w: %w", errProtocol, err)}
+			return
+		}
+		t.events <- event{child: c, signal: s}
+	}
+}
+
+func (t *tree) watchGate(c *child, g *gate) {
+	if err := g.run(); err != nil {
+		t.events <- event{child: c, err: err}
+	}
+}
+
+// openFilter lets packets in. NB: only when every child has its policy.
+func (t *tree) openFilter() error {
+	for _, q := range t.queues {
+		if err := q.open(); err != nil {
+			return fmt.Errorf("queue %d: %w", q.Number, err)
+		}
+	}
+	return nil
+}
+
+// shutFilter makes the kernel drop everything from now on, first of all that
+// happens at any end. An error changes nothing for the caller: the sockets
+// are closed next, and a closed queue drops too.
+func (t *tree) shutFilter() error {
+	t.shut.Store(true)
+	var errs []error
+	for _, q := range t.queues {
+		if err := q.shut(); err != nil {
+			errs = append(errs, fmt.Errorf("queue %d: %w", q.Number, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// spawnTree starts all children with the parent dumpable for that long only:
+// the kernel gives /proc/CHILD/uid_map of a parent that is not to root.
+func (t *tree) spawnTree(uid, gid int, log *logTarget) error {
+	if err := sandbox.SetDumpable(true); err != nil {
+		return err
+	}
+	startErr := t.start(uid, gid, log)
+	return errors.Join(startErr, sandbox.SetDumpable(false))
+}
