@@ -1,6 +1,7 @@
 package logging
 
 import (
+	"hash/maphash"
 	"net/netip"
 	"strings"
 
@@ -16,6 +17,10 @@ const (
 	EventResponse = "dns response"
 	EventTraffic  = "traffic"
 )
+
+// namesInLine bounds the learnt names that a line shows: each may be of 255
+// octets that take four characters, and opens no address.
+const namesInLine = 16
 
 // Decision is one verdict and what it was about. What is not known stays zero.
 type Decision struct {
@@ -35,6 +40,10 @@ type Decision struct {
 	For     string       // how long
 	Dump    string       // the whole message (-f)
 }
+
+// opens reports whether the decision opened an address or a name, or refused
+// a special address.
+func (d *Decision) opens() bool { return len(d.Granted)+len(d.Learnt)+len(d.Refused) > 0 }
 
 // level is warn for what is denied or refused, debug for accepted traffic,
 // info for accepted DNS.
@@ -74,7 +83,10 @@ func (d *Decision) fields() []any {
 		add("granted", joinStringers(d.Granted))
 	}
 	if len(d.Learnt) > 0 {
-		add("learnt", joinStringers(d.Learnt))
+		add("learnt", joinStringers(d.Learnt[:min(len(d.Learnt), namesInLine)]))
+	}
+	if len(d.Learnt) > namesInLine {
+		add("learnt_more", len(d.Learnt)-namesInLine)
 	}
 	if len(d.Refused) > 0 {
 		add("refused", joinStringers(d.Refused))
@@ -111,26 +123,47 @@ func joinStringers[T interface{ String() string }](items []T) string {
 	return strings.Join(parts, " ")
 }
 
-// foldKey is what makes two decisions the same one. The sender's port is left
-// out: every retry has another.
-type foldKey struct {
-	event   string
-	filter  string
-	queue   uint16
-	verdict ipc.Verdict
-	reason  ipc.Reason
-	subject string
-	opened  string
-}
+// foldKey is what makes two decisions the same one: a hash, since what it is
+// made of can be long and is the packet's own choice. Ports are left out: every
+// retry has another.
+type foldKey uint64
+
+// seed keeps whoever writes the packets from making two decisions one.
+var seed = maphash.MakeSeed()
 
 func (d *Decision) key() foldKey {
-	k := foldKey{event: d.Event, filter: d.Filter, queue: d.Queue, verdict: d.Verdict, reason: d.Reason}
-	k.opened = joinStringers(d.Granted) + " " + joinStringers(d.Learnt)
-	switch {
-	case len(d.Questions) > 0:
-		k.subject = string(d.Questions[0].Name)
-	case d.Dst.Addr().IsValid():
-		k.subject = d.Dst.Addr().String()
+	var h maphash.Hash
+	h.SetSeed(seed)
+	write := func(parts ...string) {
+		for _, s := range parts {
+			maphash.WriteComparable(&h, s)
+		}
 	}
-	return k
+	write(d.Event, d.Filter)
+	maphash.WriteComparable(&h, [6]uint32{
+		uint32(d.Queue), uint32(d.Verdict), uint32(d.Reason), d.UID, b2u(d.HasUID), uint32(len(d.Questions)),
+	})
+	for _, q := range d.Questions {
+		maphash.WriteComparable(&h, q)
+	}
+	if len(d.Questions) == 0 {
+		maphash.WriteComparable(&h, [2]netip.Addr{d.Src.Addr(), d.Dst.Addr()})
+	}
+	for _, list := range [][]netip.Addr{d.Granted, d.Refused} {
+		for _, a := range list {
+			maphash.WriteComparable(&h, a)
+		}
+		write("")
+	}
+	for _, n := range d.Learnt {
+		maphash.WriteComparable(&h, n)
+	}
+	return foldKey(h.Sum64())
+}
+
+func b2u(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -15,11 +15,12 @@ const (
 	foldFor = 10 * time.Second
 	// maxFolds bounds the different decisions that are counted one by one.
 	maxFolds = 4096
-	// deniedPerSecond and acceptedPerSecond bound the decision lines: a flood
-	// of different ones is shown this far and counted beyond. They are apart
-	// so that denials cannot push a grant out of the log.
-	deniedPerSecond   = 500
-	acceptedPerSecond = 2000
+	// quietPerSecond and openedPerSecond bound the decision lines: a flood of
+	// different ones is shown this far and counted beyond. What opened or
+	// refused something has a bound of its own, so that questions and denials
+	// without end cannot push it out of the log.
+	quietPerSecond  = 500
+	openedPerSecond = 2000
 )
 
 // fold counts the repeats of one decision.
@@ -38,15 +39,22 @@ type overflow struct {
 
 // folder is the state of the writing goroutine.
 type folder struct {
-	out              hclog.Logger
-	folds            map[foldKey]*fold
-	denied, accepted int // decision lines since the last tick
-	over             map[overflow]uint64
-	now              func() time.Time
+	out   hclog.Logger
+	folds map[foldKey]*fold
+	quiet map[ipc.Verdict]int // lines since the last tick that opened nothing, by verdict
+	opens int                 // lines since the last tick that opened or refused something
+	over  map[overflow]uint64
+	now   func() time.Time
 }
 
 func newFolder(out hclog.Logger) *folder {
-	return &folder{out: out, folds: map[foldKey]*fold{}, over: map[overflow]uint64{}, now: time.Now}
+	return &folder{
+		out:   out,
+		folds: map[foldKey]*fold{},
+		quiet: map[ipc.Verdict]int{},
+		over:  map[overflow]uint64{},
+		now:   time.Now,
+	}
 }
 
 func (f *folder) entry(e entry) {
@@ -67,24 +75,33 @@ func (f *folder) decide(d *Decision) {
 		known.count++
 		return
 	}
-	lines, bound := &f.denied, deniedPerSecond
-	if d.Verdict == ipc.Accept {
-		lines, bound = &f.accepted, acceptedPerSecond
-	}
-	if *lines >= bound {
+	if !f.room(d) {
 		f.over[overflow{d.Event, d.Verdict, d.Reason}]++
 		return
 	}
-	*lines++
 	f.out.Log(d.level(), d.Event, d.fields()...)
 	if len(f.folds) < maxFolds {
-		f.folds[key] = &fold{decision: d, since: f.now()}
+		// What was opened has been shown, and may be long.
+		brief := *d
+		brief.Granted, brief.Learnt, brief.Dump = nil, nil, ""
+		f.folds[key] = &fold{decision: &brief, since: f.now()}
 	}
+}
+
+// room takes a line of the present second for a decision, if there is one.
+func (f *folder) room(d *Decision) bool {
+	if d.opens() {
+		f.opens++
+		return f.opens <= openedPerSecond
+	}
+	f.quiet[d.Verdict]++
+	return f.quiet[d.Verdict] <= quietPerSecond
 }
 
 // tick shows the counts whose time is up. It is called once a second.
 func (f *folder) tick(now time.Time) {
-	f.denied, f.accepted = 0, 0
+	f.opens = 0
+	clear(f.quiet)
 	for key, known := range f.folds {
 		if now.Sub(known.since) >= foldFor {
 			f.show(known, now)
@@ -108,8 +125,7 @@ func (f *folder) show(known *fold, now time.Time) {
 	if known.count == 0 {
 		return
 	}
-	d := *known.decision
-	d.Dump = ""
+	d := known.decision
 	seconds := max(1, int(now.Sub(known.since).Round(time.Second).Seconds()))
 	fields := append(d.fields(), "repeats", known.count)
 	f.out.Log(d.level(), fmt.Sprintf("%s: and %d more in %d s", d.Event, known.count, seconds), fields...)

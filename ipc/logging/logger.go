@@ -23,7 +23,11 @@ type Options struct {
 type Logger struct {
 	debug   bool
 	entries chan entry
-	lost    atomic.Uint64
+	// opened are the decisions that opened or refused an address or a name.
+	// They have a queue of their own, so that questions without end cannot
+	// push them out of the log.
+	opened  chan entry
+	lost    atomic.Uint64 // entries that found their queue full, lines that could not be written
 	done    chan struct{}
 	stopped chan struct{}
 }
@@ -42,6 +46,7 @@ func New(fd int, o Options) *Logger {
 	l := &Logger{
 		debug:   o.Debug,
 		entries: make(chan entry, queueLength),
+		opened:  make(chan entry, queueLength),
 		done:    make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
@@ -52,7 +57,7 @@ func New(fd int, o Options) *Logger {
 	out := hclog.New(&hclog.LoggerOptions{
 		Name:       o.Process,
 		Level:      level,
-		Output:     descriptor(fd),
+		Output:     &descriptor{fd: fd, lost: &l.lost},
 		JSONFormat: o.JSON,
 		// UTC: the zone's file cannot be opened in a cell.
 		TimeFn: func() time.Time { return time.Now().UTC() },
@@ -62,17 +67,22 @@ func New(fd int, o Options) *Logger {
 }
 
 // descriptor writes to a descriptor without os.File, whose methods make
-// system calls that no cell allows.
-type descriptor int
+// system calls that no cell allows. hclog does not look at a write's error: a
+// full disk or a reader that went away costs lines, counted here, and no
+// verdict.
+type descriptor struct {
+	fd   int
+	lost *atomic.Uint64
+}
 
-func (d descriptor) Write(b []byte) (int, error) {
+func (d *descriptor) Write(b []byte) (int, error) {
 	for rest := b; len(rest) > 0; {
-		n, err := unix.Write(int(d), rest)
+		n, err := unix.Write(d.fd, rest)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			// A full disk or a reader that went away costs lines, not verdicts.
+			d.lost.Add(1)
 			return len(b) - len(rest), err
 		}
 		rest = rest[n:]
@@ -96,15 +106,21 @@ func (l *Logger) Warn(message string, fields ...any) { l.plain(hclog.Warn, messa
 func (l *Logger) Error(message string, fields ...any) { l.plain(hclog.Error, message, fields) }
 
 func (l *Logger) plain(level hclog.Level, message string, fields []any) {
-	l.push(entry{level: level, message: message, fields: fields})
+	l.push(l.entries, entry{level: level, message: message, fields: fields})
 }
 
 // Decide logs a decision. Accepted traffic is only for debug: see Enabled.
-func (l *Logger) Decide(d *Decision) { l.push(entry{decision: d}) }
+func (l *Logger) Decide(d *Decision) {
+	queue := l.entries
+	if d.opens() {
+		queue = l.opened
+	}
+	l.push(queue, entry{decision: d})
+}
 
-func (l *Logger) push(e entry) {
+func (l *Logger) push(queue chan<- entry, e entry) {
 	select {
-	case l.entries <- e:
+	case queue <- e:
 	default:
 		l.lost.Add(1)
 	}
@@ -129,6 +145,8 @@ func (l *Logger) write(out hclog.Logger) {
 	defer tick.Stop()
 	for {
 		select {
+		case e := <-l.opened:
+			folds.entry(e)
 		case e := <-l.entries:
 			folds.entry(e)
 		case <-tick.C:
@@ -145,6 +163,8 @@ func (l *Logger) write(out hclog.Logger) {
 func (l *Logger) drain(folds *folder) {
 	for {
 		select {
+		case e := <-l.opened:
+			folds.entry(e)
 		case e := <-l.entries:
 			folds.entry(e)
 		default:
@@ -156,6 +176,6 @@ func (l *Logger) drain(folds *folder) {
 
 func (l *Logger) reportLost(out hclog.Logger) {
 	if n := l.lost.Swap(0); n > 0 {
-		out.Warn("log lines lost: the log is slower than the decisions", "lines", n)
+		out.Warn("log lines lost: the log is full, gone, or slower than the decisions", "lines", n)
 	}
 }

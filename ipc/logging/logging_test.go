@@ -270,6 +270,12 @@ func TestFoldKey(t *testing.T) {
 		func(d *Decision) { d.Granted = []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
 		func(d *Decision) { d.Granted = []netip.Addr{netip.MustParseAddr("192.0.2.2")} },
 		func(d *Decision) { d.Learnt = []name.Name{wire("x")} },
+		func(d *Decision) { d.Refused = []netip.Addr{netip.MustParseAddr("169.254.169.254")} },
+		func(d *Decision) { d.Questions = []ipc.Question{{Name: wire("evil", "example"), Type: 28, Class: 1}} },
+		func(d *Decision) {
+			d.Questions = append(d.Questions, ipc.Question{Name: wire("second"), Type: 1, Class: 1})
+		},
+		func(d *Decision) { d.UID++ },
 	}
 	for _, change := range changes {
 		for range 2 {
@@ -299,13 +305,13 @@ func TestFloodOfDifferent(t *testing.T) {
 	accepted.Verdict, accepted.Reason = ipc.Accept, ipc.ReasonNone
 	f.push(accepted)
 	lines := take(t, out)
-	if len(lines) != deniedPerSecond+1 || lines[deniedPerSecond]["verdict"] != "accept" {
+	if len(lines) != quietPerSecond+1 || lines[quietPerSecond]["verdict"] != "accept" {
 		t.Fatalf("%d lines", len(lines))
 	}
 	*now = now.Add(time.Second)
 	f.tick(*now)
 	lines = take(t, out)
-	if len(lines) != 1 || lines[0]["repeats"] != float64(10_000-deniedPerSecond) || lines[0]["reason"] != "name not allowed" || lines[0]["@level"] != "warn" {
+	if len(lines) != 1 || lines[0]["repeats"] != float64(10_000-quietPerSecond) || lines[0]["reason"] != "name not allowed" || lines[0]["@level"] != "warn" {
 		t.Fatalf("%v", lines)
 	}
 	f.push(numbered(20_000))
@@ -517,5 +523,76 @@ func TestTypeName(t *testing.T) {
 		if got := TypeName(typ); got != want {
 			t.Errorf("type %d is %s", typ, got)
 		}
+	}
+}
+
+// TestOpenedIsNotPushedOut: what a response opened is in the log however many
+// questions and denials come before it in the same second.
+func TestOpenedIsNotPushedOut(t *testing.T) {
+	f, out, _ := testFolder()
+	for i := range 10_000 {
+		d := numbered(i)
+		if i%2 == 0 {
+			d.Verdict, d.Reason = ipc.Accept, ipc.ReasonNone
+		}
+		f.push(d)
+	}
+	take(t, out)
+	opened := numbered(-1)
+	opened.Verdict, opened.Reason = ipc.Accept, ipc.ReasonNone
+	opened.Granted = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	f.push(opened)
+	if lines := take(t, out); len(lines) != 1 || lines[0]["granted"] != "192.0.2.1" {
+		t.Errorf("%v", lines)
+	}
+}
+
+// TestManyLearntNames: a line shows a bounded number of names and how many
+// more there were.
+func TestManyLearntNames(t *testing.T) {
+	f, out, _ := testFolder()
+	d := numbered(1)
+	for i := range 47 {
+		d.Learnt = append(d.Learnt, wire(fmt.Sprint("n", i)))
+	}
+	f.push(d)
+	lines := take(t, out)
+	if len(lines) != 1 || len(strings.Fields(lines[0]["learnt"].(string))) != namesInLine || lines[0]["learnt_more"] != float64(47-namesInLine) {
+		t.Errorf("%v", lines)
+	}
+}
+
+// TestLostToAFullDisk: lines that could not be written are counted, and the
+// count is logged once there is room.
+func TestLostToAFullDisk(t *testing.T) {
+	full, err := unix.Open("/dev/full", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(full)
+	l := New(full, Options{Process: "x", JSON: true})
+	for i := range 100 {
+		l.Decide(numbered(i))
+	}
+	for deadline := time.Now().Add(5 * time.Second); l.lost.Load() < 100; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d lines are counted as lost", l.lost.Load())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Dup3(int(w.Fd()), full, unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if lines := parse(t, line); err != nil || len(lines) != 1 || lines[0]["lines"].(float64) < 100 {
+		t.Errorf("%q, %v", line, err)
+	}
+	if err := l.Close(5 * time.Second); err != nil {
+		t.Error(err)
 	}
 }
