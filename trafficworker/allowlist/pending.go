@@ -153,9 +153,18 @@ func (p *pending) take(now ipc.Instant, f *ipc.ResponseFact) (*record, ipc.Reaso
 
 // interfacesFit reports whether a response came in where its request went
 // out, and goes where that came from, as far as the kernel names both.
+//
+// A request that came in and has no way out was taken in by this host (hook
+// INPUT): only what this host itself sends, which came in nowhere, answers
+// it. Without that the asker could send itself "the host's" answer and have
+// the host forward it.
 func (p *pending) interfacesFit(r *record, f *ipc.ResponseFact) bool {
+	if !p.checkInterface {
+		return true
+	}
 	differ := func(a, b uint32) bool { return a != 0 && b != 0 && a != b }
-	return !p.checkInterface || !differ(r.outIf, f.InIf) && !differ(r.inIf, f.OutIf)
+	takenIn := r.inIf != 0 && r.outIf == 0
+	return !(takenIn && f.InIf != 0) && !differ(r.outIf, f.InIf) && !differ(r.inIf, f.OutIf)
 }
 
 // purge takes back what a filter waited for in vain. Every record is taken
