@@ -112,35 +112,38 @@ func (h *holder) response(now ipc.Instant) error {
 	if err != nil {
 		return err
 	}
+	var granted []ipc.Grants
 	if p.Verdict == ipc.Accept {
-		if err := h.handOver(now, &p); err != nil {
+		if granted, err = h.handOver(now, &p); err != nil {
 			return err
 		}
 	}
 	if err := h.verdicts.Give(ipc.VerdictRecord{Handle: f.Handle, ID: f.ID, Verdict: p.Verdict}); err != nil {
 		return err
 	}
-	h.logResponse(f, &p)
+	h.logResponse(f, &p, granted)
 	return nil
 }
 
 // handOver writes the grants to the trafficworker's socket before anything
 // else: by the time the client sees the answer, they are there. It does not
 // wait for room. Without room nothing is learnt, and the answer is dropped; a
-// part that was written opens addresses of a checked answer a moment early.
-func (h *holder) handOver(now ipc.Instant, p *Plan) error {
-	for i := range p.Grants {
-		err := h.grants.Send(&p.Grants[i])
+// part that was written opens addresses of a checked answer all the same. It
+// returns what was written, for the log.
+func (h *holder) handOver(now ipc.Instant, p *Plan) (granted []ipc.Grants, err error) {
+	all := p.Grants
+	for i := range all {
+		err := h.grants.Send(&all[i])
 		switch {
 		case errors.Is(err, ipc.ErrWouldBlock), errors.Is(err, unix.EPIPE):
 			h.engine.NotSent(p)
-			return nil
+			return all[:i], nil
 		case err != nil:
-			return fmt.Errorf("handing over grants: %w", err)
+			return all[:i], fmt.Errorf("handing over grants: %w", err)
 		}
 	}
 	h.engine.Commit(now, p)
-	return nil
+	return all, nil
 }
 
 func (h *holder) decision(event string, p *ipc.Packet, o *Outcome) *logging.Decision {
@@ -167,13 +170,13 @@ func endpoint(a ipc.Address, port uint16) netip.AddrPort {
 }
 
 // logResponse writes one line, and more where it opened more than fits one.
-func (h *holder) logResponse(f *ipc.ResponseFact, p *Plan) {
+func (h *holder) logResponse(f *ipc.ResponseFact, p *Plan, grants []ipc.Grants) {
 	d := h.decision(logging.EventResponse, &f.Packet, &p.Outcome)
 	d.Questions, d.Dump, d.Refused, d.Learnt = f.Questions, f.Dump, p.Special, p.Names
 	if len(d.Questions) == 0 {
 		d.Questions = p.Questions // an error that does not repeat its question
 	}
-	granted := addressesOf(p.Grants)
+	granted := addressesOf(grants)
 	if len(granted)+len(d.Learnt) > 0 {
 		d.For = h.policy.Filters[p.Filter].AllowAnswersFor.String()
 	}
