@@ -23,28 +23,36 @@ func (a Address) Addr() (netip.Addr, bool) {
 }
 
 // special lists what a DNS answer must never open, with its source. Clouds
-// keep their secrets at 169.254.169.254 and fd00:ec2::254.
+// keep their secrets behind a few well-known addresses of their own.
 var special = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),         // "this network", RFC 1122 section 3.2.1.3
-	netip.MustParsePrefix("127.0.0.0/8"),       // loopback, RFC 1122 section 3.2.1.3
-	netip.MustParsePrefix("169.254.0.0/16"),    // link-local, RFC 3927
-	netip.MustParsePrefix("224.0.0.0/4"),       // multicast, RFC 5771
-	netip.MustParsePrefix("240.0.0.0/4"),       // reserved and broadcast, RFC 1112 section 4
-	netip.MustParsePrefix("::/128"),            // unspecified, RFC 4291 section 2.5.2
-	netip.MustParsePrefix("::1/128"),           // loopback, RFC 4291 section 2.5.3
-	netip.MustParsePrefix("fe80::/10"),         // link-local, RFC 4291 section 2.5.6
-	netip.MustParsePrefix("ff00::/8"),          // multicast, RFC 4291 section 2.7
-	netip.MustParsePrefix("fd00:ec2::254/128"), // EC2 instance metadata
+	netip.MustParsePrefix("0.0.0.0/8"),              // "this network", RFC 1122 section 3.2.1.3
+	netip.MustParsePrefix("127.0.0.0/8"),            // loopback, RFC 1122 section 3.2.1.3
+	netip.MustParsePrefix("169.254.0.0/16"),         // link-local, RFC 3927
+	netip.MustParsePrefix("224.0.0.0/4"),            // multicast, RFC 5771
+	netip.MustParsePrefix("240.0.0.0/4"),            // reserved and broadcast, RFC 1112 section 4
+	netip.MustParsePrefix("::/128"),                 // unspecified, RFC 4291 section 2.5.2
+	netip.MustParsePrefix("::1/128"),                // loopback, RFC 4291 section 2.5.3
+	netip.MustParsePrefix("fe80::/10"),              // link-local, RFC 4291 section 2.5.6
+	netip.MustParsePrefix("ff00::/8"),               // multicast, RFC 4291 section 2.7
+	netip.MustParsePrefix("fd00:ec2::254/128"),      // instance metadata: EC2
+	netip.MustParsePrefix("fd20:ce::254/128"),       // Google Compute Engine
+	netip.MustParsePrefix("fd00:c1::a9fe:a9fe/128"), // Oracle Cloud
+	netip.MustParsePrefix("100.100.100.200/32"),     // Alibaba Cloud
+	netip.MustParsePrefix("168.63.129.16/32"),       // Azure's wire server
 }
 
-// carriers are IPv6 prefixes that hold an IPv4 address, and where it starts.
+// carriers are IPv6 prefixes that hold an IPv4 address, and where its octets
+// are.
 var carriers = []struct {
 	prefix netip.Prefix
-	at     int
+	at     [4]int
 }{
-	{netip.MustParsePrefix("::ffff:0:0/96"), 12}, // IPv4-mapped, RFC 4291 section 2.5.5.2
-	{netip.MustParsePrefix("64:ff9b::/96"), 12},  // NAT64, RFC 6052 section 2.1
-	{netip.MustParsePrefix("2002::/16"), 2},      // 6to4, RFC 3056 section 2
+	{netip.MustParsePrefix("::/96"), [4]int{12, 13, 14, 15}},          // IPv4-compatible, RFC 4291 section 2.5.5.1
+	{netip.MustParsePrefix("::ffff:0:0/96"), [4]int{12, 13, 14, 15}},  // IPv4-mapped, RFC 4291 section 2.5.5.2
+	{netip.MustParsePrefix("64:ff9b::/96"), [4]int{12, 13, 14, 15}},   // NAT64, RFC 6052 section 2.1
+	{netip.MustParsePrefix("64:ff9b:1::/48"), [4]int{12, 13, 14, 15}}, // local NAT64, RFC 8215, as /96
+	{netip.MustParsePrefix("64:ff9b:1::/48"), [4]int{6, 7, 9, 10}},    // and as /48, RFC 6052 section 2.2
+	{netip.MustParsePrefix("2002::/16"), [4]int{2, 3, 4, 5}},          // 6to4, RFC 3056 section 2
 }
 
 // Special reports whether a is an address that no DNS answer may open:
@@ -62,9 +70,10 @@ func Special(a netip.Addr) bool {
 		}
 	}
 	for _, c := range carriers {
-		if c.prefix.Contains(a) {
-			b := a.As16()
-			return Special(netip.AddrFrom4([4]byte(b[c.at : c.at+4])))
+		b := a.As16()
+		inside := netip.AddrFrom4([4]byte{b[c.at[0]], b[c.at[1]], b[c.at[2]], b[c.at[3]]})
+		if c.prefix.Contains(a) && Special(inside) {
+			return true
 		}
 	}
 	return false
