@@ -148,6 +148,13 @@ func TestMeta(t *testing.T) {
 	if f := p.Request(m, good); f.Drop != ipc.ReasonCutShort {
 		t.Errorf("CapLen one over: %v", f.Drop)
 	}
+	for protocol, want := range map[uint16]ipc.Reason{0x0800: ipc.ReasonNone, 0x86dd: ipc.ReasonNotIP, 0x0806: ipc.ReasonNotIP} {
+		m = testMeta
+		m.Protocol = protocol
+		if f := p.Request(m, good); f.Drop != want {
+			t.Errorf("IPv4 as ethertype %#x: %v", protocol, f.Drop)
+		}
+	}
 	m = testMeta
 	m.GSO = true
 	f = p.Request(m, good)

@@ -1,6 +1,9 @@
 package dnsworker
 
-import "github.com/capnspacehook/egress-eddie/ipc"
+import (
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/queue"
+)
 
 // Meta is what the queue says of a packet besides its bytes.
 type Meta struct {
@@ -11,8 +14,11 @@ type Meta struct {
 	UID    uint32 // the sender's uid, where HasUID
 	HasUID bool
 	State  ipc.ConnState
-	CapLen int  // NFQA_CAP_LEN: octets of the whole packet; 0 when not given
-	GSO    bool // a segmentation-offload packet (NFQA_SKB_GSO)
+	// Protocol is the ethertype by which the kernel handles the packet, 0 when
+	// it gave none.
+	Protocol uint16
+	CapLen   int  // NFQA_CAP_LEN: octets of the whole packet; 0 when not given
+	GSO      bool // a segmentation-offload packet (NFQA_SKB_GSO)
 }
 
 func (m *Meta) packet() ipc.Packet {
@@ -45,6 +51,9 @@ func NewParser(fullDump bool) *Parser {
 func (p *Parser) decode(m *Meta, packet []byte, out *ipc.Packet) ipc.Reason {
 	if m.CapLen > len(packet) {
 		return ipc.ReasonCutShort
+	}
+	if queue.IPVersion(m.Protocol, packet) == 0 {
+		return ipc.ReasonNotIP
 	}
 	reason := p.layers.decode(packet, out)
 	// The kernel cuts it into several datagrams later, each behind a header of

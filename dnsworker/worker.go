@@ -77,15 +77,16 @@ func (w *worker) Ready(fd int) error {
 	for i := range packets {
 		p := &packets[i]
 		m := Meta{
-			Handle: w.handles[fd-ipc.FDQueues],
-			ID:     p.ID,
-			InIf:   p.InIf,
-			OutIf:  p.OutIf,
-			UID:    p.UID,
-			HasUID: p.HasUID,
-			State:  p.State,
-			CapLen: p.Length,
-			GSO:    p.GSO,
+			Handle:   w.handles[fd-ipc.FDQueues],
+			ID:       p.ID,
+			InIf:     p.InIf,
+			OutIf:    p.OutIf,
+			UID:      p.UID,
+			HasUID:   p.HasUID,
+			State:    p.State,
+			Protocol: p.Protocol,
+			CapLen:   p.Length,
+			GSO:      p.GSO,
 		}
 		// Without a holder nobody can accept: the packet waits for the
 		// parent, which has seen the death and drops it.

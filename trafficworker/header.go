@@ -29,25 +29,16 @@ const (
 // IPv6 clothes (RFC 4291 section 2.5.5.2), which no grant means.
 var mapped = netip.MustParsePrefix("::ffff:0:0/96")
 
-// The ethertypes of the two families (IEEE 802 numbers).
-const (
-	etherIPv4 = 0x0800
-	etherIPv6 = 0x86dd
-)
-
 // addresses reads both addresses of a packet of which the kernel copied the
-// start. The version nibble decides what it is, whatever queue it came by;
-// the kernel's ethertype, 0 where it gives none, must not contradict it. A raw
-// socket of one family sends headers of the other, or of none, unchecked
-// (raw_send_hdrinc in net/ipv4/raw.c), to where no header says.
+// start. What it is decides, whatever queue it came by.
 func addresses(ethertype uint16, b []byte) (src, dst netip.Addr, reason ipc.Reason) {
 	if len(b) == 0 {
 		return src, dst, ipc.ReasonCutShort
 	}
-	switch version := b[0] >> 4; {
-	case version == 4 && ethertype != etherIPv6:
+	switch queue.IPVersion(ethertype, b) {
+	case 4:
 		return addresses4(b)
-	case version == 6 && ethertype != etherIPv4:
+	case 6:
 		return addresses6(b)
 	}
 	return src, dst, ipc.ReasonNotIP

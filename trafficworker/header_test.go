@@ -126,12 +126,12 @@ func TestEthertype(t *testing.T) {
 		packet    []byte
 		want      ipc.Reason
 	}{
-		{etherIPv4, ip4(), ipc.ReasonNone},
-		{etherIPv6, ip6(17), ipc.ReasonNone},
+		{0x0800, ip4(), ipc.ReasonNone},
+		{0x86dd, ip6(17), ipc.ReasonNone},
 		{0, ip4(), ipc.ReasonNone},
 		{0, ip6(17), ipc.ReasonNone},
-		{etherIPv4, ip6(17), ipc.ReasonNotIP},
-		{etherIPv6, ip4(), ipc.ReasonNotIP},
+		{0x0800, ip6(17), ipc.ReasonNotIP},
+		{0x86dd, ip4(), ipc.ReasonNotIP},
 	} {
 		if _, _, reason := addresses(test.ethertype, test.packet); reason != test.want {
 			t.Errorf("ethertype %#x, version %d: %v", test.ethertype, test.packet[0]>>4, reason)
