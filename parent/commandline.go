@@ -52,7 +52,7 @@ and new connections to its queues. For a host that may reach github.com only:
 
   iptables -A INPUT  -p udp --sport 53 -j NFQUEUE --queue-num 1
   iptables -A OUTPUT -p udp --dport 53 -j NFQUEUE --queue-num 1000
-  iptables -A OUTPUT -m conntrack --ctstate NEW -j NFQUEUE --queue-num 1001
+  iptables -A OUTPUT -m conntrack ! --ctstate ESTABLISHED,RELATED -j NFQUEUE --queue-num 1001
 
 Exit status: 0 stopped, 64 usage, 69 the kernel lacks something, 70 a process
 of the tree failed, 77 missing privilege, 78 configuration.

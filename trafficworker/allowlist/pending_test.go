@@ -118,7 +118,7 @@ func TestInterfaces(t *testing.T) {
 		{true, 3, 2, 3, 2, ipc.ReasonInterface},
 		{true, 3, 2, 3, 0, ipc.ReasonInterface}, // a container forging from its own side
 		{true, 3, 2, 2, 4, ipc.ReasonInterface},
-		{true, 0, 0, 5, 6, ipc.ReasonNone}, // the kernel named none
+		{true, 0, 0, 5, 6, ipc.ReasonNone},      // the kernel named none
 		{true, 3, 0, 0, 3, ipc.ReasonNone},      // a container asks this host's own resolver
 		{true, 3, 0, 3, 3, ipc.ReasonInterface}, // and forges the answer by a hairpin
 		{true, 3, 0, 3, 0, ipc.ReasonInterface},
