@@ -120,7 +120,12 @@ func honest(c childPlan) string {
 		if _, err := unix.Write(ipc.FDLog, []byte("line")); err != nil {
 			return err.Error()
 		}
-		if err := unix.Dup3(ipc.FDVerdicts, ipc.FDLog, unix.O_CLOEXEC); err != nil {
+		// Any new descriptor lands where one from the parent would.
+		fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+		if err != nil {
+			return err.Error()
+		}
+		if err := firstError(unix.Dup3(fd, ipc.FDLog, unix.O_CLOEXEC), unix.Close(fd)); err != nil {
 			return err.Error()
 		}
 	}

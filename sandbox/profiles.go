@@ -1,6 +1,8 @@
 package sandbox
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
@@ -24,12 +26,7 @@ func (p *profile) held() []int {
 }
 
 func (p *profile) holds(fd int) bool {
-	for _, h := range p.fds {
-		if h == fd {
-			return true
-		}
-	}
-	return fd >= ipc.FDQueues && fd < ipc.FDQueues+p.queues
+	return slices.Contains(p.fds, fd) || fd >= ipc.FDQueues && fd < ipc.FDQueues+p.queues
 }
 
 // roleRow is one line of the table of roles.
@@ -94,20 +91,11 @@ func profileFor(m machine, role ipc.Role, queues int) (*profile, error) {
 // descriptors are those below the queues that either column names.
 func (row *roleRow) descriptors() (fds []int) {
 	for fd := uint64(ipc.FDStderr); fd < ipc.FDQueues; fd++ {
-		if contains(row.reads, fd) || contains(row.writes, fd) {
+		if slices.Contains(row.reads, fd) || slices.Contains(row.writes, fd) {
 			fds = append(fds, int(fd))
 		}
 	}
 	return fds
-}
-
-func contains(fds []uint64, fd uint64) bool {
-	for _, f := range fds {
-		if f == fd {
-			return true
-		}
-	}
-	return false
 }
 
 func (row *roleRow) limits(queues int) []limit {
@@ -141,14 +129,27 @@ func (row *roleRow) rules(queues int) []rule {
 		allow("recvmsg", "policy from the parent, and descriptors with it", is(0, ipc.FDControl)),
 		allow("epoll_create1", "its epoll instance, made when the policy has come"),
 		allow("epoll_ctl", "what to wait for; the runtime's timers wake through its own"),
-		allow("dup3", "a descriptor received or made goes to its number", is(1, row.landing()...)),
-		allow("close", "the landing slot; harms nobody but the process itself"),
+		allow("dup3", "a descriptor received or made goes to its number, and no other does",
+			is(0, row.landing()), is(1, row.destinations()...)),
+		allow("close", "the landing slot", is(0, row.landing())),
 	)
 	return rules
 }
 
-// landing are the numbers that dup3 may replace.
-func (row *roleRow) landing() []uint64 {
+// landing is the number that a new descriptor gets in a process that holds
+// what its role does: the lowest free one. Only from there may it be moved, so
+// that no queue socket or edge can be put where the list allows to write.
+func (row *roleRow) landing() uint64 {
+	held := row.descriptors()
+	for fd := uint64(ipc.FDControl); ; fd++ {
+		if fd != ipc.FDPoll && !slices.Contains(held, int(fd)) {
+			return fd
+		}
+	}
+}
+
+// destinations are the numbers that dup3 may replace.
+func (row *roleRow) destinations() []uint64 {
 	if row.log {
 		return []uint64{ipc.FDPoll, ipc.FDLog}
 	}
