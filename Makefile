@@ -1,0 +1,38 @@
+# Everything a developer or CI needs. Tests and the demo run as root: they make
+# network namespaces of their own and remove them.
+
+GO       ?= go
+BINARY   := bin/egress-eddie
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+PACKAGE  := github.com/capnspacehook/egress-eddie
+LDFLAGS  := -X $(PACKAGE)/parent.Version=$(VERSION) -X $(PACKAGE)/parent.Commit=$(COMMIT)
+
+# A binary built with cgo cannot drop its privileges on all threads and refuses
+# to start.
+export CGO_ENABLED := 0
+
+.PHONY: build test demo vet packages clean
+
+build:
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/egress-eddie
+
+# What the tests and the demo need of the system.
+packages:
+	@cmd/egress-eddie/testdata/packages
+
+vet:
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) mod tidy -diff
+
+test: packages vet build
+	$(GO) test -count=1 -timeout 18m ./...
+
+demo: packages
+	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/egress-eddie
+	@$(GO) build -trimpath -o bin/demo ./cmd/demo
+	@bin/demo $(BINARY)
+
+clean:
+	rm -rf bin
