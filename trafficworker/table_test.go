@@ -85,6 +85,7 @@ func TestUnbelievedGrants(t *testing.T) {
 		"unknown filter":      {Filter: 3, Until: minute, V4: octets(honest4)},
 		"filter 2^32-1":       {Filter: math.MaxUint32, Until: minute, V4: octets(honest4)},
 		"filter of all names": {Filter: 1, Until: minute, V4: octets(honest4)},
+		"all names, ended":    {Filter: 1, Until: testNow, V4: octets(honest4)},
 		"too long by one":     {Filter: 0, Until: minute + 1, V4: octets(honest4)},
 		"for ever":            {Filter: 0, Until: math.MaxInt64, V4: octets(honest4)},
 		"metadata service":    {Filter: 0, Until: minute, V4: octets(honest4, "169.254.169.254")},

@@ -190,6 +190,12 @@ func TestRead(t *testing.T) {
 		if packets, err := r.Read(fd); err != nil || len(packets) != 0 || r.KernelErrors != before+1 {
 			t.Errorf("%d packets, %v, %d errors", len(packets), err, r.KernelErrors-before)
 		}
+		// In front of a packet it takes nothing from that packet.
+		drop(t, fd, 1<<30)
+		sendUDP(t, "127.0.0.1:53", 3)
+		if packets, err := r.Read(fd); err != nil || len(packets) != 1 || len(packets[0].Payload) != 31 || r.KernelErrors != before+2 {
+			t.Errorf("%d packets, %v, %d errors", len(packets), err, r.KernelErrors-before)
+		}
 		if r.Unreadable != 0 {
 			t.Errorf("%d unreadable messages", r.Unreadable)
 		}
