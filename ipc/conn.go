@@ -13,6 +13,19 @@ import (
 // default send buffer of 212,960 octets.
 const MaxFrame = 64 << 10
 
+// EdgeBuffer is the send buffer of an edge in octets: the kernel's usual
+// default, whatever the host's is. GrantBuffer is that of the grants, where a
+// message that finds no room costs a DNS answer.
+const (
+	EdgeBuffer  = 106_480
+	GrantBuffer = 1 << 20
+)
+
+// MaxWaiting is more messages than GrantBuffer holds: one of the smallest
+// takes 766 octets of it (measured, 278 in 212,960), and the kernel doubles
+// what it is asked for.
+const MaxWaiting = 2*GrantBuffer/512 + 1
+
 // ErrWouldBlock is returned on a non-blocking socket: nothing to receive, or
 // no room to send.
 var ErrWouldBlock = errors.New("would block")

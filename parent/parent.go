@@ -139,7 +139,7 @@ func (d *daemon) run() error {
 	if err := d.openEverything(); err != nil {
 		return err
 	}
-	uid, gid, err := sandbox.DropPrivileges(d.options.user)
+	uid, gid, err := sandbox.DropPrivileges(d.options.user, d.target.give)
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("the help has %d lines", len(lines))
 		}
 		for _, line := range lines {
-			if len(line) > 80 {
+			if len(line) > 100 {
 				t.Errorf("%q is wider than a screen", line)
 			}
 		}

@@ -18,11 +18,13 @@ var edges = []struct {
 	from, to           ipc.Role
 	fd                 int
 	fromPolls, toPolls bool
+	buffer             int // octets that may wait on it; the kernel doubles that (socket(7))
 }{
-	{ipc.RoleRequests, ipc.RoleAllowlist, ipc.FDRequests, false, true},
-	{ipc.RoleResponses, ipc.RoleAllowlist, ipc.FDResponses, false, true},
-	// The holder never waits for the trafficworker: no room is a drop.
-	{ipc.RoleAllowlist, ipc.RoleTraffic, ipc.FDGrants, true, true},
+	{ipc.RoleRequests, ipc.RoleAllowlist, ipc.FDRequests, false, true, ipc.EdgeBuffer},
+	{ipc.RoleResponses, ipc.RoleAllowlist, ipc.FDResponses, false, true, ipc.EdgeBuffer},
+	// The holder never waits for the trafficworker: no room is a drop, so here
+	// is room for as long as a busy machine may keep the trafficworker waiting.
+	{ipc.RoleAllowlist, ipc.RoleTraffic, ipc.FDGrants, true, true, ipc.GrantBuffer},
 }
 
 // tree is all started processes and what the parent holds of them.
@@ -59,6 +61,9 @@ func (t *tree) start(uid, gid int, log *logTarget) error {
 			return err
 		}
 		theirs = append(theirs, a, b)
+		if err := unix.SetsockoptInt(a, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, e.buffer); err != nil {
+			return fmt.Errorf("SO_SNDBUFFORCE: %w", err)
+		}
 		files[e.from][e.fd], files[e.to][e.fd] = a, b
 	}
 	verdicts := map[ipc.Role]int{}

@@ -114,7 +114,7 @@ func parentMain(text string) {
 	var r parentReport
 	err := json.Unmarshal([]byte(text), &p)
 	if err == nil {
-		r.UID, r.GID, err = DropPrivileges(p.User)
+		r.UID, r.GID, err = DropPrivileges(p.User, nil)
 	}
 	for _, c := range p.Children {
 		if err != nil {

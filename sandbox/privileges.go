@@ -31,13 +31,16 @@ const netAdminHint = "give it to the program:  setcap cap_net_admin+ep /path/to/
 // that only root may open must be open before. It needs CAP_SETUID,
 // CAP_SETGID and CAP_SETPCAP besides.
 //
+// prepare, if not nil, is called with the ids while the process is still what
+// it was: what shall belong to the new user is given to it there.
+//
 // As anybody else it stays who it is, gives every capability but the one
 // back, and refuses a user who is somebody else.
 //
 // The process is not dumpable afterwards: see SetDumpable. The error is an
 // *exit.Error: 77 for a privilege that is missing, 64 for a user that will
 // not do, 69 and 70 as of Enter.
-func DropPrivileges(user string) (uid, gid int, err error) {
+func DropPrivileges(user string, prepare func(uid, gid int) error) (uid, gid int, err error) {
 	if err := needNetAdmin(); err != nil {
 		return 0, 0, err
 	}
@@ -49,6 +52,11 @@ func DropPrivileges(user string) (uid, gid int, err error) {
 	}
 	if err != nil {
 		return 0, 0, err
+	}
+	if prepare != nil {
+		if err := prepare(uid, gid); err != nil {
+			return 0, 0, err
+		}
 	}
 	var steps []step
 	if asRoot {

@@ -17,10 +17,6 @@ const (
 	// copyRange is the most that the parent asks the kernel to copy of a
 	// packet on a traffic queue, in octets: an IPv4 header at its longest.
 	copyRange = 60
-	// drainAtOnce is more than a SEQPACKET socket can hold of the smallest
-	// messages (278 measured): an honest holder's grants are all taken, and
-	// one that writes without end cannot keep packets waiting.
-	drainAtOnce = 512
 	// closeFor is how long the log may take its last lines at the end.
 	closeFor = 300 * time.Millisecond
 )
@@ -101,9 +97,11 @@ func (w *worker) Ready(fd int) error {
 	return w.verdicts.Flush()
 }
 
-// drain takes every grant that has been written, until the socket is empty.
+// drain takes every grant that has been written, until the socket is empty or
+// as many are taken as it can hold: a holder that writes without end cannot
+// keep packets waiting.
 func (w *worker) drain() error {
-	for range drainAtOnce {
+	for range ipc.MaxWaiting {
 		if w.orphaned {
 			return io.EOF
 		}

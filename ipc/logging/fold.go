@@ -15,12 +15,13 @@ const (
 	foldFor = 10 * time.Second
 	// maxFolds bounds the different decisions that are counted one by one.
 	maxFolds = 4096
-	// quietPerSecond and openedPerSecond bound the decision lines: a flood of
-	// different ones is shown this far and counted beyond. What opened or
-	// refused something has a bound of its own, so that questions and denials
-	// without end cannot push it out of the log.
-	quietPerSecond  = 500
-	openedPerSecond = 2000
+	// A flood of different decisions is shown as far as these go, and counted
+	// beyond: so many lines at once, and so many a second for as long as it
+	// lasts, which is 1.7 million a day. What opened or refused something has
+	// lines of its own, so that questions and denials without end cannot push
+	// it out of the log.
+	quietAtOnce, quietPerSecond = 500, 20 // for each verdict
+	opensAtOnce, opensPerSecond = 2000, 100
 )
 
 // fold counts the repeats of one decision.
@@ -41,8 +42,8 @@ type overflow struct {
 type folder struct {
 	out   hclog.Logger
 	folds map[foldKey]*fold
-	quiet map[ipc.Verdict]int // lines since the last tick that opened nothing, by verdict
-	opens int                 // lines since the last tick that opened or refused something
+	quiet map[ipc.Verdict]int // lines used up by what opened nothing, by verdict
+	opens int                 // lines used up by what opened or refused something
 	over  map[overflow]uint64
 	now   func() time.Time
 }
@@ -88,20 +89,28 @@ func (f *folder) decide(d *Decision) {
 	}
 }
 
-// room takes a line of the present second for a decision, if there is one.
+// room uses up a line for a decision, if there is one.
 func (f *folder) room(d *Decision) bool {
 	if d.opens() {
+		if f.opens == opensAtOnce {
+			return false
+		}
 		f.opens++
-		return f.opens <= openedPerSecond
+		return true
+	}
+	if f.quiet[d.Verdict] == quietAtOnce {
+		return false
 	}
 	f.quiet[d.Verdict]++
-	return f.quiet[d.Verdict] <= quietPerSecond
+	return true
 }
 
 // tick shows the counts whose time is up. It is called once a second.
 func (f *folder) tick(now time.Time) {
-	f.opens = 0
-	clear(f.quiet)
+	f.opens = max(0, f.opens-opensPerSecond)
+	for verdict, used := range f.quiet {
+		f.quiet[verdict] = max(0, used-quietPerSecond)
+	}
 	for key, known := range f.folds {
 		if now.Sub(known.since) >= foldFor {
 			f.show(known, now)

@@ -305,13 +305,13 @@ func TestFloodOfDifferent(t *testing.T) {
 	accepted.Verdict, accepted.Reason = ipc.Accept, ipc.ReasonNone
 	f.push(accepted)
 	lines := take(t, out)
-	if len(lines) != quietPerSecond+1 || lines[quietPerSecond]["verdict"] != "accept" {
+	if len(lines) != quietAtOnce+1 || lines[quietAtOnce]["verdict"] != "accept" {
 		t.Fatalf("%d lines", len(lines))
 	}
 	*now = now.Add(time.Second)
 	f.tick(*now)
 	lines = take(t, out)
-	if len(lines) != 1 || lines[0]["repeats"] != float64(10_000-quietPerSecond) || lines[0]["reason"] != "name not allowed" || lines[0]["@level"] != "warn" {
+	if len(lines) != 1 || lines[0]["repeats"] != float64(10_000-quietAtOnce) || lines[0]["reason"] != "name not allowed" || lines[0]["@level"] != "warn" {
 		t.Fatalf("%v", lines)
 	}
 	f.push(numbered(20_000))
