@@ -17,7 +17,8 @@ const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
 //
 // The one id is mapped to itself and not to 0: an exec by a mapped root would
 // get every capability, and /proc/CHILD would open to every process of the
-// same host uid. Two ambient capabilities build the cell, and Enter drops
+// same host uid. (Other ways in are open to those all the same: see
+// SetDumpable.) Two ambient capabilities build the cell, and Enter drops
 // them; they count in the child's own user namespace only.
 //
 // NB: the parent must spawn from its main thread, locked with

@@ -31,6 +31,7 @@ func Enter(role ipc.Role, queues int) error {
 // that gives them away, and other orders fail with EPERM.
 func (p *profile) cell() []step {
 	return []step{
+		plain("pid namespace", firstProcess), // NB: before anything is mounted
 		plain("processors", pinProcessors),
 		plain("descriptors", p.closeStrays),
 		plain("environment", clearEnvironment),
@@ -62,6 +63,15 @@ func (p *profile) lock() []step {
 		threads("seccomp", func() error { return loadFilter(p.rules) }),
 		threads("self-test: seccomp", proveFilter),
 	}
+}
+
+// firstProcess refuses to build a cell out of the host: a role that somebody
+// starts by hand, as root, would put the empty root over everybody's.
+func firstProcess() error {
+	if pid := os.Getpid(); pid != 1 {
+		return bug("process %d of its pid namespace: only the parent starts this", pid)
+	}
+	return nil
 }
 
 // clearEnvironment drops what the parent should not have passed at all.

@@ -17,7 +17,8 @@ import (
 // sends verdicts with it.
 const netAdmin = uint64(1) << unix.CAP_NET_ADMIN
 
-const netAdminHint = "give it to the program:  setcap cap_net_admin+ep /path/to/egress-eddie\n" +
+// CapabilityHint says how the capability is given.
+const CapabilityHint = "give it to the program:  setcap cap_net_admin+ep /path/to/egress-eddie\n" +
 	"or to the service:      AmbientCapabilities=CAP_NET_ADMIN\n" +
 	"or start it as root, which it stops being at once"
 
@@ -104,7 +105,7 @@ func needNetAdmin() error {
 		return exit.Errorf(exit.Software, "capabilities: %w", err)
 	}
 	if c.permitted&netAdmin == 0 {
-		return exit.WithHint(exit.NoPerm, netAdminHint, "the capability CAP_NET_ADMIN is missing")
+		return exit.WithHint(exit.NoPerm, CapabilityHint, "the capability CAP_NET_ADMIN is missing")
 	}
 	return nil
 }

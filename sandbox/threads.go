@@ -64,6 +64,10 @@ func proveNoNewPrivs() error {
 // child's uid_map (proc(5)); the rest of the time it must not be, so that
 // nobody of the same uid can look into it or trace it. A seccomp list
 // forbids the change after LockParent and Enter.
+//
+// NB: of the parent only. A process of the same uid outside owns a child's
+// user namespace and so has every capability in it, which counts for more than
+// the child's not being dumpable: nobody else may run as the daemon's uid.
 func SetDumpable(on bool) error {
 	value := uintptr(0)
 	if on {

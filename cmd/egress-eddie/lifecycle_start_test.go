@@ -13,6 +13,8 @@ import (
 
 	nfqueue "github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
 )
 
 // ordinary is a user without an account and without privileges.
@@ -215,4 +217,16 @@ func TestManyFilters(t *testing.T) {
 		t.Errorf("%d queues", len(queues))
 	}
 	checkCells(t, l.daemon.processes(t), filters*2)
+}
+
+// TestRoleByHand: a role that somebody starts by hand refuses before it does
+// anything. As root outside namespaces of its own it would put its empty root
+// over everybody's; the test runs it where it could only harm the test.
+func TestRoleByHand(t *testing.T) {
+	n := newNetns(t, "client")
+	for _, role := range ipc.Children {
+		script := fmt.Sprintf("exec 3</dev/null 4<&3 5<&3 6<&3 7<&3 8<&3 16<&3; %s %s 0; echo status $?; ls /proc/self/status", builtBinary, role)
+		out := n.ends(t, 0, exec.Command("unshare", "--mount", "bash", "-c", script))
+		contains(t, out, "only the parent starts this process", "status 64", "/proc/self/status")
+	}
 }

@@ -106,3 +106,25 @@ func TestHarmlessSignals(t *testing.T) {
 	l.resolves(t, f, "example.com", typeOf(f), f.web(1))
 	l.daemon.processes(t)
 }
+
+// TestEverybodySignalled: whoever ends a service signals all its processes.
+// That is an orderly end whatever order the signals come in, and a child alone
+// does not take one for its own.
+func TestEverybodySignalled(t *testing.T) {
+	f := families[0]
+	l := opened(t, f)
+	p := l.daemon.processes(t)
+	for _, pid := range p.children {
+		for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP} {
+			if err := unix.Kill(pid, sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	l.reaches(t, f.web(1))
+	l.daemon.expectExit(0)
+	if err := unix.Kill(p.parent, unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	l.daemon.stopped(t, p, 0)
+}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,9 @@ func Main(role ipc.Role, args []string, load func(*ipc.Policy) (Worker, error)) 
 		fmt.Fprintln(os.Stderr, "built with cgo: rebuild with CGO_ENABLED=0")
 		return exit.Software
 	}
+	// Whoever ends a whole service (systemd, pkill) signals every process of
+	// it; only the parent decides when a child ends.
+	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	queues, err := queueCount(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "egress-eddie %s: %v\n", role, err)
@@ -52,7 +56,9 @@ func Main(role ipc.Role, args []string, load func(*ipc.Policy) (Worker, error)) 
 }
 
 func queueCount(args []string) (int, error) {
-	if len(args) == 1 {
+	// NB: looked at before the cell is built. Outside a pid namespace of its
+	// own, root would put the empty root over the host's.
+	if len(args) == 1 && os.Getpid() == 1 {
 		if n, err := strconv.Atoi(args[0]); err == nil && n >= 0 && n <= ipc.MaxQueues {
 			return n, nil
 		}
