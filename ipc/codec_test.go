@@ -220,7 +220,7 @@ func TestWouldBlock(t *testing.T) {
 }
 
 // TestGrantsThatFit: as many of the smallest grants as the socket holds are
-// fewer than the trafficworker takes in one go (drainAtOnce there).
+// fewer than the trafficworker takes in one go (MaxWaiting).
 func TestGrantsThatFit(t *testing.T) {
 	a, _ := pair(t, true, true)
 	s, sent := NewGrantSender(a), 0

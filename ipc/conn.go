@@ -98,10 +98,11 @@ func packetLen(n, room int, err error) (int, error) {
 	return n, nil
 }
 
-// SendDescriptor sends one packet with a descriptor beside it.
+// SendDescriptor sends one packet with a descriptor beside it, and never waits
+// for room: ErrWouldBlock.
 func SendDescriptor(fd int, packet []byte, pass int) error {
 	for {
-		err := unix.Sendmsg(fd, packet, unix.UnixRights(pass), nil, 0)
+		err := unix.Sendmsg(fd, packet, unix.UnixRights(pass), nil, unix.MSG_DONTWAIT)
 		switch {
 		case again(err):
 		case err == unix.EAGAIN:

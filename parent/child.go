@@ -14,6 +14,10 @@ import (
 	"github.com/capnspacehook/egress-eddie/sandbox"
 )
 
+// maxWords is how much a child may say on stderr, in octets: many times the
+// longest trace. Only one that was taken over says more.
+const maxWords = 1 << 20
+
 // lastWords is how much of a dead child's stderr is logged, in octets.
 const lastWords = 64 << 10
 
@@ -28,7 +32,8 @@ type child struct {
 	stderr *os.File    // our end of its stderr pipe
 	words  chan []byte // what it said there, once it is gone
 
-	dead bool // its death has been taken note of
+	gone chan struct{} // closed when it is dead
+	dead bool          // its death has been taken note of
 }
 
 // noFile leaves a descriptor number of a child closed (syscall.ProcAttr).
@@ -48,7 +53,7 @@ func spawn(role ipc.Role, uid, gid int, files map[int]int, queues []int) (*child
 		return nil, errors.Join(err, errRead.Close())
 	}
 	defer unix.Close(theirs)
-	c := &child{role: role, control: ours, verdicts: -1, stderr: errRead, words: make(chan []byte, 1)}
+	c := &child{role: role, control: ours, verdicts: -1, stderr: errRead, words: make(chan []byte, 1), gone: make(chan struct{})}
 
 	attr := sandbox.ChildAttr(uid, gid)
 	attr.PidFD = &c.pidfd
@@ -102,15 +107,21 @@ func (c *child) wait() (death, error) {
 	}
 }
 
-// listen reads what the child says on stderr until it is gone. It keeps the
-// beginning and throws the rest away, so that no child waits for room.
-func (c *child) listen() {
+// hear reads what the child says on stderr until it is gone. It keeps the
+// beginning and throws the rest away, so that a child whose trace is long does
+// not wait for room; but it does not listen for ever.
+func (c *child) hear() error {
 	words, err := io.ReadAll(io.LimitReader(c.stderr, lastWords))
+	more := int64(0)
 	if err == nil {
-		_, err = io.Copy(io.Discard, c.stderr)
+		more, err = io.Copy(io.Discard, io.LimitReader(c.stderr, maxWords))
 	}
 	if err != nil {
 		words = append(words, "\n(reading stderr: "+err.Error()+")"...)
 	}
 	c.words <- words
+	if more == maxWords {
+		return fmt.Errorf("%w: more than %d octets on stderr", errProtocol, maxWords)
+	}
+	return nil
 }

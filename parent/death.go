@@ -15,7 +15,7 @@ import (
 // death is how a child ended.
 type death struct {
 	status unix.WaitStatus
-	words  []byte // the end of its stderr
+	words  []byte // the beginning of what it said on stderr
 }
 
 // how says it in words for the log. For SIGSYS the kernel tells the parent no
@@ -33,11 +33,17 @@ func (d death) how(pid int, k *kernelLog) string {
 	return fmt.Sprintf("wait status %#x", int(d.status))
 }
 
+// maxLines bounds the lines of last words: a trace is shorter.
+const maxLines = 200
+
 // lines are the last words, each escaped: a child may have been made to say
 // anything.
 func (d death) lines() []string {
 	var lines []string
 	for line := range bytes.Lines(d.words) {
+		if len(lines) == maxLines {
+			return append(lines, "(and more)")
+		}
 		text := fmt.Sprintf("%q", bytes.TrimRight(line, "\n"))
 		lines = append(lines, text[1:len(text)-1])
 	}
@@ -50,6 +56,10 @@ func startError(role ipc.Role, err error) error {
 	case errors.Is(err, syscall.EACCES):
 		return exit.WithHint(exit.NoPerm,
 			"the file of the program must be executable for everybody (chmod 755): its children run as an unprivileged user",
+			"%s: cannot start: %w", role, err)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return exit.WithHint(exit.Unavailable,
+			"more open files are needed, two for each queue: ulimit -n, or LimitNOFILE= of the unit",
 			"%s: cannot start: %w", role, err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EINVAL):
 		return exit.WithHint(exit.Unavailable,

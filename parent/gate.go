@@ -37,7 +37,7 @@ func newGate(fd int, kinds []ipc.QueueKind, queues []*openQueue, shut *atomic.Bo
 // errProtocol marks what only a corrupted child does.
 var errProtocol = errors.New("protocol error")
 
-// run carries verdicts until the child is gone (nil), breaks the protocol
+// run carries verdicts until the socket's end (nil), or until the child breaks the protocol
 // (errProtocol) or the kernel refuses a message.
 func (g *gate) run() error {
 	for {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
@@ -58,6 +57,7 @@ func complain(w io.Writer, err error) {
 
 // run is the life of the parent from top to bottom.
 func run(o options) error {
+	signals := listen() // first: a large configuration takes seconds to read
 	c, err := load(o)
 	if err != nil || o.test {
 		return err
@@ -65,10 +65,6 @@ func run(o options) error {
 	if sandbox.BuiltWithCgo {
 		// AllThreadsSyscall refuses to work beside cgo's threads.
 		return exit.Errorf(exit.Software, "built with cgo: rebuild with CGO_ENABLED=0")
-	}
-	// What a careless starter left open must not reach a child.
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return exit.Errorf(exit.Unavailable, "close_range: %w (it needs Linux 5.11)", err)
 	}
 	target, err := openLog(o.log)
 	if err != nil {
@@ -82,7 +78,7 @@ func run(o options) error {
 		target:  target,
 		log:     logging.New(target.fd, logging.Options{Process: string(ipc.RoleParent), JSON: json, Debug: o.debug}),
 	}
-	err = d.run()
+	err = d.run(signals)
 	if err != nil {
 		d.log.Error("stopped", "error", strings.ReplaceAll(err.Error(), "\n", "; "), "status", exit.Code(err))
 	}
@@ -119,23 +115,23 @@ type daemon struct {
 	target  *logTarget
 	log     *logging.Logger
 
-	kernel *kernelLog
-	drops  *kernelDrops
-	tree   tree
+	kernel  *kernelLog
+	drops   *kernelDrops
+	tree    tree
+	rotated bool // SIGUSR1 came before the log could be handed to anyone
 }
 
-// startFor is how long the children may take to build their cells, and then
-// to take their policy.
+// readyFor is how long the children may take to build their cells, loadFor
+// then to take their policy.
 const (
 	readyFor = 5 * time.Second
 	loadFor  = 30 * time.Second
 )
 
-func (d *daemon) run() error {
+func (d *daemon) run(signals <-chan os.Signal) error {
 	for _, w := range d.config.Warnings {
 		d.log.Warn(w)
 	}
-	signals := listen()
 	if err := d.openEverything(); err != nil {
 		return err
 	}
@@ -154,9 +150,7 @@ func (d *daemon) run() error {
 	if err := d.await(ipc.SignalReady, readyFor, signals); err != nil {
 		return d.end(err)
 	}
-	if err := d.sendPolicies(); err != nil {
-		return d.end(err)
-	}
+	d.sendPolicies()
 	if err := d.await(ipc.SignalLoaded, loadFor, signals); err != nil {
 		return d.end(err)
 	}
@@ -183,20 +177,22 @@ func (d *daemon) openEverything() error {
 	return nil
 }
 
-func (d *daemon) sendPolicies() error {
+// sendPolicies has every child sent its policy by a goroutine of its own: a
+// child that does not read must not keep the parent from hearing of anything
+// else.
+func (d *daemon) sendPolicies() {
 	queues := make([]ipc.Queue, len(d.tree.queues))
 	for i, q := range d.tree.queues {
 		queues[i] = q.Queue
 	}
 	for _, c := range d.tree.children {
 		policy := policyFor(c.role, d.config, d.options, d.json, queues)
-		if err := sendPolicy(c, policy.Items()); err != nil {
-			return fmt.Errorf("%s: sending the policy: %w", c.role, err)
-		}
+		go func() {
+			if err := sendPolicy(c, policy.Items()); err != nil {
+				d.tree.events <- event{child: c, err: fmt.Errorf("sending the policy: %w", err)}
+			}
+		}()
 	}
-	// A policy may be as large as the file, and is not needed again.
-	runtime.GC()
-	return nil
 }
 
 // sendPolicy sends one child its policy. That it died meanwhile is no error

@@ -15,6 +15,7 @@ import (
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
+	"github.com/capnspacehook/egress-eddie/sandbox"
 )
 
 const (
@@ -45,7 +46,7 @@ type openQueue struct {
 func openQueues(queues []ipc.Queue, warn func(string, ...any)) ([]*openQueue, error) {
 	switch err := mayBind(); {
 	case errors.Is(err, unix.EPERM):
-		return nil, exit.WithHint(exit.NoPerm, capabilityHint, "CAP_NET_ADMIN is missing: %w", err)
+		return nil, exit.WithHint(exit.NoPerm, sandbox.CapabilityHint, "CAP_NET_ADMIN is missing: %w", err)
 	case err != nil:
 		return nil, exit.Errorf(exit.Unavailable, "nfnetlink_queue: %w", err)
 	}
@@ -110,8 +111,6 @@ func mayBind() error {
 // taken: a queue of another socket is EPERM (net/netfilter/nfnetlink_queue.c,
 // nfqnl_recv_config). NB: only when mayBind had no EPERM.
 func taken(err error) bool { return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EBUSY) }
-
-const capabilityHint = "give it with `setcap cap_net_admin=ep egress-eddie`, with AmbientCapabilities=CAP_NET_ADMIN in a systemd unit, or start it as root"
 
 func bindOnce(number uint16) (int, error) {
 	nf, err := nfqueue.Open(&nfqueue.Config{
@@ -223,17 +222,20 @@ func shutMessages(number uint16) []byte {
 }
 
 // owner names who has a queue that is taken, where the kernel shows it: the
-// port id of a netlink socket is by default its process id.
+// port id of a process's first netlink socket is by default its process id.
 func owner(number uint16) string {
 	f, err := os.Open(queueStatistics)
 	if err != nil {
-		return " (another program has it)"
+		return " (by another program)"
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		if fields := strings.Fields(lines.Text()); len(fields) > 1 && fields[0] == strconv.Itoa(int(number)) {
-			return fmt.Sprintf(" (netlink port %s has it, which usually is the process id)", fields[1])
+			if name, err := os.ReadFile("/proc/" + fields[1] + "/comm"); err == nil {
+				return fmt.Sprintf(" (probably by process %s, %q)", fields[1], strings.TrimSpace(string(name)))
+			}
+			return fmt.Sprintf(" (by netlink port %s)", fields[1])
 		}
 	}
-	return " (another program has it)"
+	return " (by another program)"
 }

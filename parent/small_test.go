@@ -257,7 +257,7 @@ func TestLastWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &child{stderr: r, words: make(chan []byte, 1)}
-	go c.listen()
+	go c.hear()
 	w.SetWriteDeadline(time.Now().Add(5 * time.Second))
 	if _, err := w.Write(bytes.Repeat([]byte("x"), 1<<20)); err != nil {
 		t.Error(err)

@@ -47,6 +47,7 @@ func (d *daemon) await(what ipc.Signal, limit time.Duration, signals <-chan os.S
 			if s != unix.SIGUSR1 {
 				return errStopped
 			}
+			d.rotated = true // the children that hold the log cannot take it yet
 		case <-timeout.C:
 			for c := range missing {
 				return exit.Errorf(exit.Software, "%s: did not come up within %v", c.role, limit)
@@ -59,6 +60,9 @@ func (d *daemon) await(what ipc.Signal, limit time.Duration, signals <-chan os.S
 // supervise runs until a signal asks for the end (errStopped) or a child dies
 // or misbehaves.
 func (d *daemon) supervise(signals <-chan os.Signal) error {
+	if d.rotated {
+		d.reopenLog()
+	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -96,8 +100,8 @@ func (d *daemon) reopenLog() {
 		return
 	}
 	for _, c := range d.tree.children {
-		if c.verdicts < 0 {
-			continue // a parser holds no log
+		if judgeKinds[c.role] == nil {
+			continue // who gives no verdict holds no log
 		}
 		item := ipc.PolicyItem{Kind: ipc.PolicyLog}
 		if err := ipc.NewPolicySender(c.control).SendWith(&item, d.target.fd); err != nil {
@@ -113,6 +117,7 @@ func (d *daemon) failure(e event) error {
 	case e.died != nil && e.err == nil:
 		e.child.dead = true
 		how := e.died.how(e.child.pid, d.kernel)
+		d.log.Error("died", "role", string(e.child.role), "pid", e.child.pid, "how", how)
 		for _, line := range e.died.lines() {
 			d.log.Error("last words", "role", string(e.child.role), "line", line)
 		}

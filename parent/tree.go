@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -105,7 +106,7 @@ func (t *tree) sockets(role ipc.Role) []int {
 // watch listens to every child from now on; what it hears comes as events.
 func (t *tree) watch() {
 	for _, c := range t.children {
-		go c.listen()
+		go t.watchWords(c)
 		go t.watchDeath(c)
 		go t.watchControl(c)
 		if c.verdicts >= 0 {
@@ -117,15 +118,37 @@ func (t *tree) watch() {
 
 func (t *tree) watchDeath(c *child) {
 	d, err := c.wait()
+	close(c.gone)
 	t.events <- event{child: c, died: &d, err: err}
 }
+
+func (t *tree) watchWords(c *child) {
+	if err := c.hear(); err != nil {
+		t.events <- event{child: c, err: err}
+	}
+}
+
+// watchEnd is called when a socket of a child has reached its end: either it
+// is about to be found dead, or it closed what an honest one never closes.
+func (t *tree) watchEnd(c *child, what string) {
+	select {
+	case <-c.gone:
+	case <-time.After(dyingFor):
+		t.events <- event{child: c, err: fmt.Errorf("%w: it closed its %s", errProtocol, what)}
+	}
+}
+
+// dyingFor is how long a process may take from the end of its sockets to its
+// own.
+const dyingFor = time.Second
 
 func (t *tree) watchControl(c *child) {
 	buf := make([]byte, ipc.SignalSize+1)
 	for {
 		n, err := ipc.RecvPacket(c.control, buf)
 		if errors.Is(err, io.EOF) {
-			return // its death tells the rest
+			t.watchEnd(c, "control socket")
+			return
 		}
 		var s ipc.Signal
 		if err == nil {
@@ -142,7 +165,9 @@ func (t *tree) watchControl(c *child) {
 func (t *tree) watchGate(c *child, g *gate) {
 	if err := g.run(); err != nil {
 		t.events <- event{child: c, err: err}
+		return
 	}
+	t.watchEnd(c, "verdict socket")
 }
 
 // openFilter lets packets in. NB: only when every child has its policy.
