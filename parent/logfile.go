@@ -11,8 +11,9 @@ import (
 // logTarget is where the log goes. The parent opens it, the children that
 // hold a log inherit it.
 type logTarget struct {
-	path string // empty for stdout and stderr
-	fd   int
+	path    string // empty for stdout and stderr
+	fd      int
+	created bool // by this process
 }
 
 func openLog(where string) (*logTarget, error) {
@@ -24,11 +25,15 @@ func openLog(where string) (*logTarget, error) {
 		source = unix.Stderr
 	}
 	if source < 0 {
-		fd, err := openLogFile(where)
+		fd, err := openLogFile(where, unix.O_EXCL)
+		created := err == nil
+		if err == unix.EEXIST {
+			fd, err = openLogFile(where, 0)
+		}
 		if err != nil {
 			return nil, exit.Errorf(exit.Usage, "-l %s: %w", where, err)
 		}
-		return &logTarget{path: where, fd: fd}, nil
+		return &logTarget{path: where, fd: fd, created: created}, nil
 	}
 	fd, err := unix.FcntlInt(uintptr(source), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
@@ -38,9 +43,11 @@ func openLog(where string) (*logTarget, error) {
 }
 
 // openLogFile opens for appending: every line is one write by one of three
-// processes, and O_APPEND keeps them whole and in order.
-func openLogFile(path string) (int, error) {
-	return unix.Open(path, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOCTTY, 0o640)
+// processes, and O_APPEND keeps them whole and in order. O_NONBLOCK is for a
+// FIFO: without a reader its opening would wait for one.
+func openLogFile(path string, flags int) (int, error) {
+	flags |= unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT | unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK
+	return unix.Open(path, flags, 0o640)
 }
 
 // terminal reports whether the log is read by a person as it is written.
@@ -55,7 +62,7 @@ func (l *logTarget) reopen() error {
 	if l.path == "" {
 		return nil
 	}
-	fd, err := openLogFile(l.path)
+	fd, err := openLogFile(l.path, 0)
 	if err != nil {
 		return fmt.Errorf("%s: %w", l.path, err)
 	}
@@ -67,9 +74,10 @@ func (l *logTarget) reopen() error {
 }
 
 // give makes a file that this process created as root belong to the user it
-// is about to become, so that it can be opened again.
+// is about to become, so that it can be opened again. Only what it created: -l
+// may name a device, or a file that is somebody else's.
 func (l *logTarget) give(uid, gid int) error {
-	if l.path == "" {
+	if !l.created {
 		return nil
 	}
 	if err := unix.Fchown(l.fd, uid, gid); err != nil && err != unix.EPERM {
