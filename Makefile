@@ -12,7 +12,7 @@ LDFLAGS  := -X $(PACKAGE)/parent.Version=$(VERSION) -X $(PACKAGE)/parent.Commit=
 # to start.
 export CGO_ENABLED := 0
 
-.PHONY: build test demo vet packages clean
+.PHONY: build test race fuzz figures demo vet packages clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/egress-eddie
@@ -28,6 +28,26 @@ vet:
 
 test: packages vet build
 	$(GO) test -count=1 -timeout 18m ./...
+
+# The same tests with the race detector, which needs cgo and a C compiler, and
+# so cannot confine: the cells' own tests are not among them, nor the parsers, which
+# have one goroutine and a test of their speed.
+race:
+	CGO_ENABLED=1 $(GO) test -race -count=1 ./ipc/... ./parent/... ./trafficworker/...
+
+# Every fuzz target for FUZZTIME.
+FUZZTIME ?= 60s
+fuzz:
+	@for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+		done; \
+	done
+
+# What 200,000 queued packets and 50,000 DNS queries do to the tree.
+figures: packages
+	$(GO) test -run '^$$' -bench Figures -benchtime 1x ./cmd/egress-eddie
 
 demo: packages
 	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/egress-eddie

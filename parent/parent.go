@@ -132,6 +132,9 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 	for _, w := range d.config.Warnings {
 		d.log.Warn(w)
 	}
+	if sandbox.RaceBuild {
+		d.log.Warn("built with the race detector: NOTHING IS CONFINED, this is for tests only")
+	}
 	if err := d.openEverything(); err != nil {
 		return err
 	}
