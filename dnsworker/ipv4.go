@@ -6,17 +6,14 @@ import (
 	"github.com/google/gopacket"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/queue"
 )
 
 // The IPv4 header of RFC 791 section 3.1.
 const (
-	ipv4Header  = 20
-	ipv4MF      = 0x2000 // more fragments
-	ipv4Offset  = 0x1fff // fragment offset
-	optionEnd   = 0
-	optionNop   = 1
-	optionLoose = 131 // loose source and record route
-	optionHard  = 137 // strict source and record route
+	ipv4Header = 20
+	ipv4MF     = 0x2000 // more fragments
+	ipv4Offset = 0x1fff // fragment offset
 )
 
 // ipv4 is an IPv4 header whose payload is whole. The checksum is the kernel's
@@ -46,30 +43,9 @@ func (l *ipv4) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
 	if binary.BigEndian.Uint16(data[6:])&(ipv4MF|ipv4Offset) != 0 {
 		return fault(ipc.ReasonFragment)
 	}
-	if reason := ipv4Options(data[ipv4Header:header]); reason != ipc.ReasonNone {
+	if reason := queue.IPv4Options(data[ipv4Header:header]); reason != ipc.ReasonNone {
 		return fault(reason)
 	}
 	l.proto, l.addresses, l.payload = data[9], data[12:20], data[header:]
 	return nil
-}
-
-// ipv4Options refuses source routes: such a packet goes on from the address
-// that it names as its destination. An unprivileged socket may set them.
-func ipv4Options(options []byte) ipc.Reason {
-	for len(options) > 0 {
-		switch options[0] {
-		case optionEnd:
-			return ipc.ReasonNone
-		case optionNop:
-			options = options[1:]
-			continue
-		case optionLoose, optionHard:
-			return ipc.ReasonSourceRoute
-		}
-		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
-			return ipc.ReasonNotIP
-		}
-		options = options[options[1]:]
-	}
-	return ipc.ReasonNone
 }

@@ -14,11 +14,6 @@ const (
 	v4Header = 20
 	v6Header = 40
 
-	optionEnd  = 0   // End of Option List
-	optionNop  = 1   // No Operation
-	optionLSRR = 131 // Loose Source and Record Route
-	optionSSRR = 137 // Strict Source and Record Route
-
 	extHopByHop    = 0
 	extRouting     = 43
 	extFragment    = 44
@@ -54,28 +49,7 @@ func addresses4(b []byte) (src, dst netip.Addr, reason ipc.Reason) {
 	}
 	src = netip.AddrFrom4([4]byte(b[12:16]))
 	dst = netip.AddrFrom4([4]byte(b[16:20]))
-	return src, dst, options4(b[v4Header:header])
-}
-
-// options4 refuses source routes: such a packet does not end at the address
-// that was looked up.
-func options4(b []byte) ipc.Reason {
-	for len(b) > 0 {
-		switch b[0] {
-		case optionEnd:
-			return ipc.ReasonNone
-		case optionNop:
-			b = b[1:]
-			continue
-		case optionLSRR, optionSSRR:
-			return ipc.ReasonSourceRoute
-		}
-		if len(b) < 2 || b[1] < 2 || int(b[1]) > len(b) {
-			return ipc.ReasonNotIP
-		}
-		b = b[b[1]:]
-	}
-	return ipc.ReasonNone
+	return src, dst, queue.IPv4Options(b[v4Header:header])
 }
 
 func addresses6(b []byte) (src, dst netip.Addr, reason ipc.Reason) {

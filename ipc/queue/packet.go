@@ -45,25 +45,6 @@ type Packet struct {
 	Payload  []byte
 }
 
-// IPVersion is what a packet is, by its version nibble: 4, 6, or 0 for neither.
-// It is 0 too where the ethertype by which the kernel handles the packet
-// (include/uapi/linux/if_ether.h; 0 where it gives none) contradicts it: a raw
-// socket of one family sends headers of the other, or of none, unchecked
-// (raw_send_hdrinc in net/ipv4/raw.c), to where no header says.
-func IPVersion(ethertype uint16, packet []byte) int {
-	const etherIPv4, etherIPv6 = 0x0800, 0x86dd
-	if len(packet) == 0 {
-		return 0
-	}
-	switch version := packet[0] >> 4; {
-	case version == 4 && (ethertype == etherIPv4 || ethertype == 0):
-		return 4
-	case version == 6 && (ethertype == etherIPv6 || ethertype == 0):
-		return 6
-	}
-	return 0
-}
-
 // Numbers of include/uapi/linux/netfilter/nfnetlink_queue.h and nfnetlink.h.
 const (
 	nfnlSubsysQueue = 3
