@@ -9,15 +9,6 @@ import (
 	"github.com/capnspacehook/egress-eddie/ipc/name"
 )
 
-// typeNames are the types that a log reader meets; others are shown as
-// TYPE123 (RFC 3597 section 5).
-var typeNames = map[uint16]string{
-	typeA: "A", typeNS: "NS", typeCNAME: "CNAME", typeSOA: "SOA", typePTR: "PTR",
-	typeMX: "MX", 16: "TXT", typeAAAA: "AAAA", typeSRV: "SRV", 35: "NAPTR",
-	typeDNAME: "DNAME", typeOPT: "OPT", 43: "DS", 46: "RRSIG", 47: "NSEC",
-	48: "DNSKEY", 50: "NSEC3", 64: "SVCB", 65: "HTTPS", typeTSIG: "TSIG", 255: "ANY",
-}
-
 var flagNames = []struct {
 	bit  uint16
 	text string
@@ -85,7 +76,7 @@ func (d *dumper) questions(count int) bool {
 		return false
 	}
 	for _, q := range qs {
-		d.addf(";%s %s %s", nameText(q.Name), classText(q.Class), typeText(q.Type))
+		d.addf(";%s %s %s", nameText(q.Name), classText(q.Class), ipc.TypeName(q.Type))
 	}
 	return true
 }
@@ -121,7 +112,7 @@ func (d *dumper) record(owner name.Name, r record) {
 			r.ttl>>16&0xff, r.class, r.ttl>>24, r.ttl&0xffff, d.generic(r))
 		return
 	}
-	d.addf("%s %d %s %s %s", nameText(owner), r.ttl, classText(r.class), typeText(r.typ), d.dataText(r))
+	d.addf("%s %d %s %s %s", nameText(owner), r.ttl, classText(r.class), ipc.TypeName(r.typ), d.dataText(r))
 }
 
 // dataText is r's data, which data has found good if the class is IN. The
@@ -183,13 +174,6 @@ func nameText(n name.Name) string {
 		return "."
 	}
 	return n.String() + "."
-}
-
-func typeText(t uint16) string {
-	if s, ok := typeNames[t]; ok {
-		return s
-	}
-	return "TYPE" + strconv.Itoa(int(t))
 }
 
 func classText(c uint16) string {

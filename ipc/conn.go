@@ -9,21 +9,20 @@ import (
 )
 
 // MaxFrame bounds one packet on any edge, in octets. It contains every way
-// known to make gob hungry (see codec.go) and fits a SEQPACKET socket's
-// default send buffer of 212,960 octets.
+// known to make gob hungry (see codec.go) and fits every edge's send buffer.
 const MaxFrame = 64 << 10
 
-// EdgeBuffer is the send buffer of an edge in octets: the kernel's usual
-// default, whatever the host's is. GrantBuffer is that of the grants, where a
+// EdgeBuffer is the send buffer of an edge in octets, whatever the host's
+// default is (net.core.wmem_default, usually 212,992, which is twice this:
+// the kernel doubles what it is asked for). GrantBuffer is that of the grants, where a
 // message that finds no room costs a DNS answer.
 const (
-	EdgeBuffer  = 106_480
+	EdgeBuffer  = 106_496
 	GrantBuffer = 1 << 20
 )
 
 // MaxWaiting is more messages than GrantBuffer holds: one of the smallest
-// takes 766 octets of it (measured, 278 in 212,960), and the kernel doubles
-// what it is asked for.
+// takes 766 octets of it (measured: 278 fit the usual default).
 const MaxWaiting = 2*GrantBuffer/512 + 1
 
 // ErrWouldBlock is returned on a non-blocking socket: nothing to receive, or

@@ -1,5 +1,7 @@
 package ipc
 
+import "iter"
+
 // Reason says why a packet was dropped, or why an accepted one grants
 // nothing. It crosses edges as a number, so that no child can put words of
 // its own into the log. The zero value is ReasonNone.
@@ -37,15 +39,13 @@ const (
 	// What the policy says (found by the allowlist holder).
 	ReasonNameNotAllowed
 	ReasonResolverNotTrusted
-	ReasonNoRequest      // a response nobody asked for, used up, too late, or by another key
-	ReasonInterface      // a response from another interface than its request left by
-	ReasonConnState      // the kernel's connection state does not fit
-	ReasonForeignAnswer  // an answer that does not belong to the question
-	ReasonPendingFull    // too many requests without an answer
-	ReasonPendingOther   // the same request is pending for another filter
-	ReasonGrantNotSent   // the grant could not be handed over at once
-	ReasonSpecialAddress // the answer passes, this address is not granted
-	ReasonTableFull      // a table is at its bound
+	ReasonNoRequest     // a response nobody asked for, used up, too late, or by another key
+	ReasonInterface     // a response from another interface than its request left by
+	ReasonConnState     // the kernel's connection state does not fit
+	ReasonForeignAnswer // an answer that does not belong to the question
+	ReasonPendingFull   // too many requests without an answer
+	ReasonPendingOther  // the same request is pending for another filter
+	ReasonGrantNotSent  // the grant could not be handed over at once
 
 	// What the traffic verdict is (found by the trafficworker).
 	ReasonNoGrant     // no live grant for the address
@@ -88,12 +88,18 @@ var reasonText = [reasonEnd]string{
 	ReasonPendingFull:        "too many pending requests",
 	ReasonPendingOther:       "same request pending for another filter",
 	ReasonGrantNotSent:       "grant could not be handed over",
-	ReasonSpecialAddress:     "special address not granted",
-	ReasonTableFull:          "table full",
 	ReasonNoGrant:            "address not granted",
 	ReasonPrerouting:         "hook PREROUTING is not supported",
 	ReasonUnknownHook:        "unknown hook",
 	ReasonSourceRoute:        "source route",
+}
+
+// Reasons are all of them but ReasonNone.
+func Reasons() iter.Seq[Reason] {
+	return func(yield func(Reason) bool) {
+		for r := ReasonNone + 1; r < reasonEnd && yield(r); r++ {
+		}
+	}
 }
 
 // Valid reports whether r is a reason of the table, ReasonNone included.

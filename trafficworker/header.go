@@ -25,7 +25,7 @@ const (
 var mapped = netip.MustParsePrefix("::ffff:0:0/96")
 
 // addresses reads both addresses of a packet of which the kernel copied the
-// start. What it is decides, whatever queue it came by.
+// start. Its version decides how it is read, not the queue it came by.
 func addresses(ethertype uint16, b []byte) (src, dst netip.Addr, reason ipc.Reason) {
 	if len(b) == 0 {
 		return src, dst, ipc.ReasonCutShort

@@ -166,8 +166,10 @@ func (w *worker) warn(q *ipc.Queue, hook queue.Hook, reason ipc.Reason) {
 		"queue", q.Number, "hook", hook.String())
 }
 
-// Close writes the last log lines.
+// Close writes the last log lines, with what the queue sockets said besides
+// packets.
 func (w *worker) Close() {
+	w.log.Info("read in all", "kernel_errors", w.reader.KernelErrors, "unreadable", w.reader.Unreadable)
 	// At the end there is nobody left to tell that a line was lost.
 	_ = w.log.Close(closeFor)
 }

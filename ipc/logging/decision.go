@@ -66,7 +66,7 @@ func (d *Decision) fields() []any {
 	add("queue", d.Queue)
 	if len(d.Questions) > 0 {
 		add("name", joinQuestions(d.Questions, func(q ipc.Question) string { return q.Name.String() }))
-		add("type", joinQuestions(d.Questions, func(q ipc.Question) string { return TypeName(q.Type) }))
+		add("type", joinQuestions(d.Questions, func(q ipc.Question) string { return ipc.TypeName(q.Type) }))
 	}
 	if d.Src.Addr().IsValid() {
 		add("src", endpoint(d.Src))

@@ -93,10 +93,8 @@ func (d *descriptor) Write(b []byte) (int, error) {
 // Enabled reports whether debug lines are shown: ask before making one.
 func (l *Logger) Enabled() bool { return l.debug }
 
-// Debug, Info, Warn and Error log one plain line with key-value fields.
-func (l *Logger) Debug(message string, fields ...any) { l.plain(hclog.Debug, message, fields) }
-
-// Info logs what an operator may want to know.
+// Info, Warn and Error log one plain line with key-value fields. Info is what
+// an operator may want to know.
 func (l *Logger) Info(message string, fields ...any) { l.plain(hclog.Info, message, fields) }
 
 // Warn logs what an operator should look at.

@@ -159,12 +159,11 @@ func TestLevels(t *testing.T) {
 		}
 	}
 	lines := parse(t, capture(t, Options{Process: "p", JSON: true, Debug: true}, func(l *Logger) {
-		l.Debug("d", "k", 1)
-		l.Info("i")
+		l.Info("i", "k", 1)
 		l.Warn("w")
 		l.Error("e")
 	}))
-	if len(lines) != 4 || lines[0]["@level"] != "debug" || lines[1]["@level"] != "info" || lines[2]["@level"] != "warn" || lines[3]["@level"] != "error" {
+	if len(lines) != 3 || lines[0]["@level"] != "info" || lines[1]["@level"] != "warn" || lines[2]["@level"] != "error" {
 		t.Errorf("%v", lines)
 	}
 }
@@ -520,7 +519,7 @@ func TestOneWriteALine(t *testing.T) {
 
 func TestTypeName(t *testing.T) {
 	for typ, want := range map[uint16]string{1: "A", 28: "AAAA", 65: "HTTPS", 255: "ANY", 0: "TYPE0", 65535: "TYPE65535"} {
-		if got := TypeName(typ); got != want {
+		if got := ipc.TypeName(typ); got != want {
 			t.Errorf("type %d is %s", typ, got)
 		}
 	}

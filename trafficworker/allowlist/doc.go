@@ -1,11 +1,15 @@
-// Package allowlist is the holder's judgement: which DNS request may leave,
-// which response answers it, and which addresses and names that opens.
+// Package allowlist is the holder: which DNS request may leave, which response
+// answers it, and which addresses and names that opens.
 //
-// It may: keep the policy, the pending requests, the names learnt from
+// It has two parts. Engine is the judgement, holder (holder.go) the loop of the
+// process around it, which reads the facts, asks the clock, hands the grants to
+// the trafficworker and the verdicts to the parent, and writes the log.
+//
+// The Engine may: keep the policy, the pending requests, the names learnt from
 // answers and the grants, and say what shall become of a packet that a
 // dnsworker described.
 //
-// It must never: do I/O, start a goroutine, read a clock, or act on half a
+// The Engine must never: do I/O, start a goroutine, read a clock, or act on half a
 // message. The present is handed in as an ipc.Instant; the same facts at the
 // same instants give the same verdicts. Response validates everything and
 // changes nothing but that the pending request is used up; Commit then learns
@@ -17,10 +21,7 @@
 // paired to what was never asked; whoever owns the response parser can have
 // addresses of his choice granted to a filter that has a request pending.
 // What bounds that: the pending request, the bounds of a fact, no special
-// addresses, and a log line a grant.
-//
-// Whom it talks to: nobody. The loop that owns an Engine speaks to the
-// dnsworkers, the trafficworker and the parent, and writes the log.
+// addresses, and the log.
 //
 // When its process dies all state dies with it: nothing is granted any more,
 // no pending request can be answered, and every packet is dropped.

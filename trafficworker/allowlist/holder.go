@@ -21,7 +21,7 @@ const (
 	// closeFor is how long the log may take its last lines at the end.
 	closeFor = 300 * time.Millisecond
 	// grantsInLine bounds the addresses of one log line; the others follow in
-	// lines of their own, so that everything that was opened is in the log.
+	// lines of their own, so that nothing that was opened is left out.
 	grantsInLine = 64
 )
 
@@ -200,8 +200,18 @@ func addressesOf(grants []ipc.Grants) []netip.Addr {
 	return all
 }
 
-// Close writes the last log lines.
+// Close writes the last log lines, with what was decided in all.
 func (h *holder) Close() {
+	c := h.engine.Counts()
+	fields := []any{"requests", c.Requests, "responses", c.Responses,
+		"special_addresses", c.Special, "names_left_out", c.LeftOut,
+		"learnt_evicted", c.LearntEvicted, "grants_evicted", c.GrantsEvicted}
+	for reason := range ipc.Reasons() {
+		if n := c.Drops[reason]; n > 0 {
+			fields = append(fields, "dropped: "+reason.String(), n)
+		}
+	}
+	h.log.Info("decided in all", fields...)
 	// At the end there is nobody left to tell that a line was lost.
 	_ = h.log.Close(closeFor)
 }
