@@ -12,7 +12,7 @@ LDFLAGS  := -X $(PACKAGE)/parent.Version=$(VERSION) -X $(PACKAGE)/parent.Commit=
 # to start.
 export CGO_ENABLED := 0
 
-.PHONY: build test race fuzz figures demo vet packages clean
+.PHONY: build test race fuzz figures audit demo vet packages clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/egress-eddie
@@ -48,6 +48,10 @@ fuzz:
 # What 200,000 queued packets and 50,000 DNS queries do to the tree.
 figures: packages
 	$(GO) test -run '^$$' -bench Figures -benchtime 1x ./cmd/egress-eddie
+
+# Compares the running tree with the profiles that its cells are built from.
+audit: build
+	$(BINARY) audit
 
 demo: packages
 	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/egress-eddie

@@ -25,6 +25,7 @@ type options struct {
 const usage = `egress-eddie filters this host's outbound traffic by hostname.
 
 Usage: egress-eddie [-c FILE] [options]
+       egress-eddie profile [-h] | audit [-h]   show the cells, check a running tree
 
   -c FILE          configuration (default egress-eddie.toml)
   -t               check the configuration and exit
@@ -39,22 +40,30 @@ Usage: egress-eddie [-c FILE] [options]
   -h               show this
 
 It needs CAP_NET_ADMIN and firewall rules that send DNS requests, DNS responses
-and new connections to its queues. For a host that may reach github.com only:
+and everything else to its queues. The user build, by IPv4 and to github.com only
+(README has the rules for IPv6 and for everybody else, whom these leave without DNS):
 
   # egress-eddie.toml
+  resolvers = ["192.0.2.53"]   # yours
   inboundDNSQueue.ipv4 = 1
   [[filters]]
-  name = "all"
+  name = "build"
   dnsQueue.ipv4 = 1000
   trafficQueue.ipv4 = 1001
   allowAnswersFor = "5m"
   allowedHostnames = ["github.com"]
 
-  iptables -A INPUT  -p udp --sport 53 -j NFQUEUE --queue-num 1
-  iptables -A OUTPUT -p udp --dport 53 -j NFQUEUE --queue-num 1000
-  iptables -A OUTPUT -m conntrack ! --ctstate ESTABLISHED,RELATED -j NFQUEUE --queue-num 1001
+  build="-m owner --uid-owner build"
+  iptables -I INPUT 1 -p udp --sport 53 -j NFQUEUE --queue-num 1
+  iptables -A OUTPUT $build -p udp --dport 53 -j NFQUEUE --queue-num 1000
+  iptables -A OUTPUT $build -o lo -j ACCEPT
+  iptables -A OUTPUT $build -m conntrack --ctstate ESTABLISHED,RELATED --ctdir ORIGINAL -j ACCEPT
+  iptables -A OUTPUT $build -p tcp -j NFQUEUE --queue-num 1001
+  iptables -A OUTPUT $build -p udp -j NFQUEUE --queue-num 1001
+  iptables -A OUTPUT $build -j REJECT
+  ip6tables -A OUTPUT $build ! -o lo -j REJECT
 
-Exit status: 0 stopped, 64 usage, 69 the kernel lacks something, 70 a process
+Exit status: 0 stopped, 64 usage, 69 something is lacking or taken, 70 a process
 of the tree failed, 77 missing privilege, 78 configuration.
 `
 

@@ -21,6 +21,9 @@ import (
 // returns the exit status. NB: the caller must be the main goroutine, locked
 // to the main thread.
 func Main(args []string) int {
+	if len(args) > 0 && commands[args[0]] != nil {
+		return mainOf(commands[args[0]], args[1:])
+	}
 	o, err := parseCommandLine(args, os.Stdout)
 	if errors.Is(err, errHelp) {
 		return 0

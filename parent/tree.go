@@ -195,7 +195,7 @@ func (t *tree) shutFilter() error {
 }
 
 // spawnTree starts all children with the parent dumpable for that long only:
-// the kernel gives /proc/CHILD/uid_map of a parent that is not to root.
+// the uid_map of a child of a parent that is not dumpable belongs to root.
 func (t *tree) spawnTree(uid, gid int, log *logTarget) error {
 	if err := sandbox.SetDumpable(true); err != nil {
 		return err

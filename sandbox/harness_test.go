@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -24,11 +25,13 @@ import (
 )
 
 // The test binary plays all parts: run by go test it is the tests; as
-// "as-parent" it drops its privileges and starts children; as "as-child" it
-// is one of them.
+// "as-parent" it drops its privileges and starts children; as "as-child", or
+// with a role as in the real tree, it is one of them.
 const (
 	asParent = "as-parent"
 	asChild  = "as-child"
+
+	asAuditor = "as-auditor" // looks at a tree
 )
 
 // testUID is an id that no account has.
@@ -47,7 +50,16 @@ func TestMain(m *testing.M) {
 			parentMain(os.Args[2])
 		case asChild:
 			childMain(os.Args[2])
+		case asAuditor:
+			auditorMain(os.Args[2])
 		}
+		if slices.Contains(ipc.Children, ipc.Role(os.Args[1])) {
+			childMain(os.Args[3])
+		}
+	}
+	// What the shell left open is none of the trees'.
+	if err := closeOnExec(); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }
@@ -85,6 +97,7 @@ type parentPlan struct {
 	Children []childPlan
 	Act      string // what the parent does at the end
 	Lock     bool   // after LockParent
+	Flawed   bool   // without no_new_privs, which children would inherit, until then
 }
 
 type parentReport struct {
@@ -114,7 +127,7 @@ func parentMain(text string) {
 	var r parentReport
 	err := json.Unmarshal([]byte(text), &p)
 	if err == nil {
-		r.UID, r.GID, err = DropPrivileges(p.User, nil)
+		r.UID, r.GID, err = dropPrivileges(p)
 	}
 	for _, c := range p.Children {
 		if err != nil {
@@ -140,10 +153,19 @@ func parentMain(text string) {
 		os.Exit(exit.Code(err))
 	}
 	fmt.Println(mustJSON(r))
-	if len(r.Outcomes) == 1 && r.Outcomes[0].Plan.Leave {
+	if slices.ContainsFunc(p.Children, func(c childPlan) bool { return c.Leave }) {
 		_, _ = io.Copy(io.Discard, os.Stdin) // until killed
 	}
 	os.Exit(0)
+}
+
+func auditorMain(text string) {
+	parent, err := strconv.Atoi(text)
+	if err == nil {
+		_, err = Audit(parent)
+	}
+	fmt.Println(err)
+	os.Exit(exit.Code(err))
 }
 
 // How a test starts the parent.

@@ -14,6 +14,7 @@ import (
 // parentActs are what the parent does at the end of its plan. The outer
 // function runs before LockParent and prepares.
 var parentActs = map[string]func() func() string{
+	"nothing":    now(func() string { return "" }),
 	"privileges": now(parentPrivileges),
 	"load":       now(func() string { return load(2 * time.Second) }),
 	"honest":     honestParent,

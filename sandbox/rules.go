@@ -17,8 +17,8 @@ type rule struct {
 type condition struct {
 	arg  uint
 	kind conditionKind
-	// isOneOf, is64: the values; inRange: first and last; onlyBits: the mask;
-	// masked: the mask and the value.
+	// isOneOf, is64OneOf: the values; inRange: first and last; hasOnlyBits: the
+	// mask; maskedIs: the mask and the value.
 	values []uint64
 }
 

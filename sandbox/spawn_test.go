@@ -53,8 +53,12 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 	if err := SetDumpable(true); err != nil {
 		return o, err
 	}
-	o.PID, err = syscall.ForkExec("/proc/self/exe", []string{"cell", asChild, mustJSON(c)}, &syscall.ProcAttr{
-		Env: []string{"SECRET=1"}, Files: files, Sys: ChildAttr(uid, gid),
+	attr := ChildAttr(uid, gid)
+	if f, ok := flaws[c.Build]; ok {
+		attr.Cloneflags &^= f.notOwn
+	}
+	o.PID, err = syscall.ForkExec("/proc/self/exe", []string{"egress-eddie", string(c.Role), strconv.Itoa(c.Queues), mustJSON(c)}, &syscall.ProcAttr{
+		Env: []string{"SECRET=1"}, Files: files, Sys: attr,
 	})
 	if err := errors.Join(err, SetDumpable(false)); err != nil {
 		return o, fmt.Errorf("start: %w", err)
@@ -157,6 +161,10 @@ func childMain(text string) {
 			childFails(profileErr)
 		}
 		err = run(p.cell(), childFault)
+	default:
+		if f, ok := flaws[c.Build]; ok {
+			err = enterFlawed(f, c)
+		}
 	}
 	if err != nil {
 		childFails(err)

@@ -17,7 +17,9 @@ const (
 
 // closeStrays closes every descriptor that the role does not hold. What was
 // inherited cannot have close-on-exec set, and what this process opened
-// itself always has, so neither can pass for the other.
+// itself always has, so neither can pass for the other. (0 and 1 the parent
+// leaves closed; the runtime puts /dev/null there without the flag, and it is
+// a stray like any other.)
 func (p *profile) closeStrays() error {
 	open, err := openDescriptors()
 	if err != nil {

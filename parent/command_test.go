@@ -1,0 +1,79 @@
+package parent
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
+	"github.com/capnspacehook/egress-eddie/sandbox"
+)
+
+func TestProfileCommand(t *testing.T) {
+	all := append([]ipc.Role{ipc.RoleParent}, ipc.Children...)
+	run := func(args ...string) string {
+		t.Helper()
+		var out bytes.Buffer
+		if err := profileCommand(args, &out); err != nil {
+			t.Fatalf("%q: %v", args, err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if len(line) > 81 && !strings.Contains(strings.Join(args, " "), "json") {
+				t.Errorf("%q: %q is wider than a screen", args, line)
+			}
+		}
+		return out.String()
+	}
+	for _, role := range all {
+		if text := run(string(role)); !strings.HasPrefix(text, string(role)+" on ") || strings.Count(text, " system calls\n") != 1 {
+			t.Errorf("%s: %s", role, text)
+		}
+		if !strings.Contains(run(), "\n"+string(role)+" on ") && role != ipc.RoleParent {
+			t.Errorf("%s is not among all", role)
+		}
+		if text := run("-format", "bpf", string(role)); !strings.HasPrefix(text, "; "+string(role)+" on ") || !strings.Contains(text, "; kill the process\n") {
+			t.Errorf("%s: %s", role, text)
+		}
+	}
+	var described []sandbox.Description
+	if err := json.Unmarshal([]byte(run("-format=json")), &described); err != nil || len(described) != len(all) {
+		t.Errorf("json: %d roles, %v", len(described), err)
+	}
+	for _, args := range [][]string{{"trafficworker", "-queues", "7"}, {"-queues=7", "trafficworker"}} {
+		if text := run(args...); !strings.Contains(text, "fd is 16 to 22\n") {
+			t.Errorf("%q: %s", args, text)
+		}
+	}
+}
+
+func TestCommandUsage(t *testing.T) {
+	for name, lines := range map[string][][]string{
+		"profile": {{"nobody"}, {"-x"}, {"-format", "xml"}, {"-format"}, {"-queues", "0"}, {"-queues", "-1"}, {"-queues", "65536"}, {"allowlist", "parent"}, {""}},
+		"audit":   {{"x"}, {"0"}, {"-1"}, {"1", "2"}, {"-yaml"}, {""}},
+	} {
+		for _, args := range lines {
+			var out bytes.Buffer
+			err := commands[name](args, &out)
+			if exit.Code(err) != exit.Usage || !strings.Contains(err.Error(), "egress-eddie "+name+" -h shows") || out.Len() > 0 {
+				t.Errorf("%s %q: code %d, %v", name, args, exit.Code(err), err)
+			}
+		}
+		var out bytes.Buffer
+		if err := commands[name]([]string{"-h"}, &out); !errors.Is(err, errHelp) || !strings.HasPrefix(out.String(), "Usage: egress-eddie "+name) {
+			t.Errorf("%s -h: %v: %s", name, err, out.String())
+		}
+	}
+}
+
+// TestAuditVerdict: only a tree without deviation is good.
+func TestAuditVerdict(t *testing.T) {
+	if err := verdict(&sandbox.Report{OK: true}); err != nil {
+		t.Error(err)
+	}
+	if err := verdict(&sandbox.Report{Processes: []sandbox.Row{{}, {Deviations: []string{"x"}}}}); exit.Code(err) != exit.Software || !strings.HasPrefix(err.Error(), "1 of 2 ") {
+		t.Errorf("%v", err)
+	}
+}
