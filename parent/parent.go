@@ -118,6 +118,7 @@ type daemon struct {
 	target  *logTarget
 	log     *logging.Logger
 
+	notify  *notifier
 	kernel  *kernelLog
 	drops   *kernelDrops
 	tree    tree
@@ -165,11 +166,16 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 	}
 	d.log.Info("filtering", "filters", len(d.config.Filters), "queues", len(d.tree.queues),
 		"uid", uid, "version", version())
+	d.told(d.notify.say(stateReady))
 	return d.end(d.supervise(signals))
 }
 
 // openEverything opens all that needs the privileges that are dropped next.
 func (d *daemon) openEverything() error {
+	var err error
+	if d.notify, err = openNotifier(); err != nil {
+		return err
+	}
 	d.kernel = openKernelLog()
 	queues, err := openQueues(queuesOf(d.config), func(text string, fields ...any) { d.log.Warn(text, fields...) })
 	if err != nil {
@@ -181,6 +187,14 @@ func (d *daemon) openEverything() error {
 		d.log.Info("packets that the kernel itself drops cannot be counted: no permission to read " + queueStatistics)
 	}
 	return nil
+}
+
+// told takes note that the service manager is gone, which ends nothing: the
+// filter stands without it.
+func (d *daemon) told(err error) {
+	if err != nil {
+		d.log.Warn("the service manager cannot be told anything any more", "error", err.Error())
+	}
 }
 
 // sendPolicies has every child sent its policy by a goroutine of its own: a

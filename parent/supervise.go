@@ -65,6 +65,8 @@ func (d *daemon) supervise(signals <-chan os.Signal) error {
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	beats, stopBeats := d.notify.beats()
+	defer stopBeats()
 	for {
 		select {
 		case e := <-d.tree.events:
@@ -76,6 +78,9 @@ func (d *daemon) supervise(signals <-chan os.Signal) error {
 			d.reopenLog()
 		case <-tick.C:
 			d.reportDrops()
+			d.told(d.notify.flush())
+		case <-beats:
+			d.told(d.notify.alive())
 		}
 	}
 }
@@ -146,6 +151,7 @@ func (d *daemon) end(cause error) error {
 	if errors.Is(cause, errStopped) {
 		err = nil
 	}
+	d.told(d.notify.say(stateStopping))
 	if shutErr := d.tree.shutFilter(); shutErr != nil {
 		d.log.Error("the queues could not be emptied, closing them does it", "error", shutErr.Error())
 	}
@@ -177,7 +183,7 @@ func (d *daemon) end(cause error) error {
 	return err
 }
 
-// awaitDeaths waits for children to be gone, and takes those that are out of
+// awaitDeaths waits for children to be gone, and removes them from
 // living. The one whose death was the cause may be reported already.
 func (d *daemon) awaitDeaths(living map[*child]bool, limit time.Duration) {
 	timeout := time.NewTimer(limit)

@@ -21,7 +21,8 @@ var attempts = []attempt{
 	{"root: open a file of the host", tryOpen("/etc/passwd"), []unix.Errno{unix.ENOENT, unix.EACCES}},
 	{"capabilities: mount", func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") }, []unix.Errno{unix.EPERM}},
 	{"capabilities: a new network namespace", func() error { return unix.Unshare(unix.CLONE_NEWNET) }, []unix.Errno{unix.EPERM}},
-	{"network: a route to loopback", tryConnect, []unix.Errno{unix.ENETUNREACH}},
+	// EAFNOSUPPORT: the service's unit forbids the family altogether.
+	{"network: a route to loopback", tryConnect, []unix.Errno{unix.ENETUNREACH, unix.EAFNOSUPPORT}},
 }
 
 // proveCell tries them. It runs before the filter, which would kill the

@@ -1,0 +1,257 @@
+package main_test
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
+)
+
+// maxExposure is what `systemd-analyze security` may give the unit, 0 to 10.
+// Version 252 does not count PrivateTmp, ProtectHome and ProtectSystem of a
+// service that starts early.
+const maxExposure = 2.2
+
+// TestSystemd runs the shipped unit under a real systemd, from the first look
+// at it to a parent that is killed.
+func TestSystemd(t *testing.T) {
+	l := newSystemdLab(t)
+	l.network(t)
+	for _, step := range []struct {
+		name string
+		test func(*testing.T, *systemdLab)
+	}{
+		{"verify", unitVerifies},
+		{"security", unitIsHardened},
+		{"bad configuration", unitNeedsAPerson},
+		{"ready", unitIsReady},
+		{"filters", unitFilters},
+		{"stop", unitStops},
+		{"signal to all", unitStopsBySignal},
+		{"child killed", unitChildKilled},
+		{"parent killed", unitParentKilled},
+		{"parent hangs", unitParentHangs},
+	} {
+		if !t.Run(step.name, func(t *testing.T) { step.test(t, l) }) {
+			t.Fatalf("the journal:\n%s", l.journal(t))
+		}
+	}
+}
+
+func unitVerifies(t *testing.T, l *systemdLab) {
+	if out := l.must(t, "systemd-analyze", "verify", unitPath); out != "" {
+		t.Errorf("systemd-analyze verify:\n%s", out)
+	}
+}
+
+var exposure = regexp.MustCompile(`Overall exposure level for egress-eddie.service: ([0-9.]+)`)
+
+func unitIsHardened(t *testing.T, l *systemdLab) {
+	out := l.must(t, "systemd-analyze", "security", "--no-pager", service)
+	found := exposure.FindStringSubmatch(out)
+	if found == nil {
+		t.Fatalf("no level in\n%s", out)
+	}
+	level, err := strconv.ParseFloat(found[1], 64)
+	if err != nil || level > maxExposure {
+		t.Errorf("exposure %s, at most %v allowed\n%s", found[1], maxExposure, out)
+	}
+	t.Logf("exposure %s", found[1])
+	if got, want := l.property(t, "TasksMax"), fmt.Sprint(33*len(ipc.Children)+64); got != want {
+		t.Errorf("TasksMax is %s, want %s", got, want)
+	}
+}
+
+// What only a person can put right is not tried again.
+func unitNeedsAPerson(t *testing.T, l *systemdLab) {
+	l.write(t, configPath, "nonsense = 1\n")
+	if _, status := l.run(t, nil, "systemctl", "start", service); status == 0 {
+		t.Error("it started")
+	}
+	l.becomes(t, "failed")
+	if got := l.property(t, "ExecMainStatus"); got != fmt.Sprint(exit.Config) {
+		t.Errorf("exit status %s, want %d", got, exit.Config)
+	}
+	if got := l.property(t, "NRestarts"); got != "0" {
+		t.Errorf("restarted %s times", got)
+	}
+}
+
+// A configuration so large that one can watch: as long as not everything
+// stands the service is not active, and when it is, every queue is open.
+func unitIsReady(t *testing.T, l *systemdLab) {
+	names := []string{"example.com"}
+	for i := range 200_000 {
+		names = append(names, fmt.Sprintf("name-%d.example", i))
+	}
+	c := allowing(names...)
+	c.onlyV4Queues = true
+	l.write(t, configPath, c.String())
+	l.must(t, "systemctl", "start", "--no-block", service)
+	watched := 0
+	active := eventually(func() bool {
+		state := l.property(t, "ActiveState") // NB: before the queues
+		modes, processes := l.queueModes(t), l.processes(t)
+		if state != "active" {
+			if len(modes) == 3 && len(processes) == 1+len(ipc.Children) && modes[0] == "0" {
+				watched++
+			}
+			return false
+		}
+		if !slices.Equal(modes, []string{"2", "2", "2"}) {
+			t.Errorf("active while the queues are in modes %v", modes)
+		}
+		return true
+	})
+	if !active {
+		t.Fatalf("the service is %s", l.property(t, "ActiveState"))
+	}
+	if watched == 0 {
+		t.Error("was never seen with all processes and its queues closed: nothing is shown")
+	}
+	if got := l.property(t, "StatusText"); got != "filtering" {
+		t.Errorf("its status is %q", got)
+	}
+	if got := l.property(t, "WatchdogUSec"); got != "10s" {
+		t.Errorf("as shipped, WatchdogSec is %s", got)
+	}
+	status := l.must(t, "systemctl", "status", "--no-pager", service)
+	for _, role := range ipc.Children {
+		if !strings.Contains(status, "egress-eddie "+string(role)) {
+			t.Errorf("systemctl status does not show %s:\n%s", role, status)
+		}
+	}
+	if processes := l.processes(t); len(processes) != 1+len(ipc.Children) {
+		t.Errorf("its processes are %v", processes)
+	}
+}
+
+func unitFilters(t *testing.T, l *systemdLab) {
+	l.filters(t)
+}
+
+// filters requires that the service filters, and knows nothing yet.
+func (l *systemdLab) filters(t *testing.T) {
+	t.Helper()
+	if l.reaches(t) {
+		t.Error("an address is reached that nobody granted")
+	}
+	if l.resolves(t, "not.allowed.test") {
+		t.Error("a name resolves that is not allowed")
+	}
+	if !l.resolves(t, "example.com") {
+		t.Fatal("an allowed name does not resolve")
+	}
+	if !l.reaches(t) {
+		t.Error("the address of an allowed name is not reached")
+	}
+}
+
+// closed requires that nothing passes, not even what did before.
+func (l *systemdLab) closed(t *testing.T) {
+	t.Helper()
+	if modes := l.queueModes(t); len(modes) != 0 {
+		t.Errorf("queues are bound: %v", modes)
+	}
+	if l.reaches(t) {
+		t.Error("an address is reached while nobody filters")
+	}
+}
+
+// ended requires an orderly end.
+func (l *systemdLab) ended(t *testing.T, processes []string) {
+	t.Helper()
+	l.becomes(t, "inactive")
+	// ExecMainCode 1 is CLD_EXITED, and shows that systemd still knows.
+	for name, want := range map[string]string{"Result": "success", "ExecMainCode": "1", "ExecMainStatus": "0", "NRestarts": "0"} {
+		if got := l.property(t, name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	l.gone(t, processes)
+	l.closed(t)
+}
+
+// startSmall starts the service with a short configuration and returns its
+// processes, the parent first.
+func (l *systemdLab) startSmall(t *testing.T) []string {
+	t.Helper()
+	c := allowing("example.com")
+	c.onlyV4Queues = true
+	l.write(t, configPath, c.String())
+	l.must(t, "systemctl", "restart", service)
+	processes := l.processes(t)
+	if len(processes) != 1+len(ipc.Children) || processes[0] != l.property(t, "MainPID") {
+		t.Fatalf("its processes are %v", processes)
+	}
+	return processes
+}
+
+func unitStops(t *testing.T, l *systemdLab) {
+	processes := l.startSmall(t)
+	l.must(t, "systemctl", "stop", service)
+	l.ended(t, processes)
+}
+
+func unitStopsBySignal(t *testing.T, l *systemdLab) {
+	processes := l.startSmall(t)
+	l.must(t, "systemctl", "kill", "--kill-whom=all", "--signal=TERM", service)
+	l.ended(t, processes)
+}
+
+func unitChildKilled(t *testing.T, l *systemdLab) {
+	processes := l.startSmall(t)
+	l.must(t, "kill", "-KILL", processes[1])
+	l.restarts(t, processes, "1")
+}
+
+// restarts waits until a new tree filters, and requires that nothing is left
+// of the old one.
+func (l *systemdLab) restarts(t *testing.T, old []string, times string) {
+	t.Helper()
+	if !eventually(func() bool {
+		return l.property(t, "NRestarts") == times && l.property(t, "ActiveState") == "active"
+	}) {
+		t.Fatalf("restarted %s times, want %s; it is %s", l.property(t, "NRestarts"), times, l.property(t, "ActiveState"))
+	}
+	l.gone(t, old)
+	l.filters(t)
+}
+
+func unitParentKilled(t *testing.T, l *systemdLab) {
+	processes := l.startSmall(t)
+	l.filters(t)
+	l.must(t, "kill", "-KILL", processes[0])
+	// Whatever lives on ends with it, long before the restart after a second.
+	if !eventually(func() bool { return len(l.processes(t)) == 0 }) {
+		t.Fatalf("left of the service: %v", l.processes(t))
+	}
+	l.closed(t)
+	if got := l.property(t, "SubState"); got != "auto-restart" {
+		t.Errorf("the service is %s: the restart came too early to see anything", got)
+	}
+	l.restarts(t, processes, "1")
+}
+
+// Signs of life keep the service running beyond WatchdogSec; a parent that
+// gives none is replaced.
+func unitParentHangs(t *testing.T, l *systemdLab) {
+	l.write(t, dropInPath, "[Service]\nWatchdogSec=1s\n")
+	l.must(t, "systemctl", "daemon-reload")
+	processes := l.startSmall(t)
+	time.Sleep(2500 * time.Millisecond) // there is nothing else to wait for
+	if got := l.property(t, "MainPID"); got != processes[0] || l.property(t, "NRestarts") != "0" {
+		t.Fatalf("the parent was %s and is %s, with nothing wrong", processes[0], got)
+	}
+	l.must(t, "kill", "-STOP", processes[0])
+	l.restarts(t, processes, "1")
+	if journal := l.journal(t); !strings.Contains(journal, "Watchdog timeout") {
+		t.Error("it was not the watchdog")
+	}
+}
