@@ -43,7 +43,7 @@ func TestChain(t *testing.T) {
 
 		l.resolves(t, f, "edge.cdn.test", typeOf(f), "node.cdn.test.", f.web(1))
 		l.resolves(t, f, "node.cdn.test", typeOf(f), f.web(1))
-		l.daemon.sees(t, eventResponse, fields{"name": "node.cdn.test", "verdict": "accept"})
+		l.daemon.sees(t, eventResponse, fields{"name": "node.cdn.test", "verdict": "accept", "allowed_by": "example.com", "by_answer": true})
 		l.isRefused(t, f, "below.node.cdn.test", typeOf(f))
 		l.isRefused(t, f, "cdn.test", typeOf(f))
 		l.idle(t)

@@ -27,7 +27,7 @@ func TestNames(t *testing.T) {
 				t.Fatalf("dig %s: %v, answered %v", name, out, ok)
 			}
 			l.daemon.sees(t, eventRequest, fields{"name": name, "type": f.record(), "verdict": "accept", "filter": "filter 0",
-				"queue": dnsQueue(0, f), "reason": nil, "uid": 0})
+				"queue": dnsQueue(0, f), "reason": nil, "uid": 0, "allowed_by": "example.com", "by_answer": nil})
 			l.daemon.sees(t, eventResponse, fields{"name": name, "verdict": "accept", "granted": f.web(i + 1), "filter": "filter 0",
 				"queue": inboundQueue(f), "reason": nil, "learnt": nil, "refused": nil})
 			l.reaches(t, f.web(i+1))
@@ -36,7 +36,7 @@ func TestNames(t *testing.T) {
 			if out, ok := l.client.dig(t, 0, f.resolver, 1, name, f.record()); ok {
 				t.Errorf("dig %s was answered: %v", name, out)
 			}
-			l.daemon.sees(t, eventRequest, fields{"name": name, "verdict": "drop", "reason": "name not allowed"})
+			l.daemon.sees(t, eventRequest, fields{"name": name, "verdict": "drop", "reason": "name not allowed", "allowed_by": nil})
 			if server.asked(name) {
 				t.Errorf("the question for %s left the host", name)
 			}

@@ -33,6 +33,10 @@ type Decision struct {
 	HasUID    bool
 	Verdict   ipc.Verdict
 	Reason    ipc.Reason
+	// AllowedBy is the configured host name by which the first question is
+	// allowed; ByAnswer that it is so only by way of an earlier answer.
+	AllowedBy name.Name
+	ByAnswer  bool
 
 	Granted []netip.Addr // addresses that the response opened
 	Learnt  []name.Name  // names that the response opened for questions
@@ -78,6 +82,12 @@ func (d *Decision) fields() []any {
 	add("verdict", d.Verdict.String())
 	if d.Reason != ipc.ReasonNone {
 		add("reason", d.Reason.String())
+	}
+	if d.AllowedBy != "" {
+		add("allowed_by", d.AllowedBy.String())
+	}
+	if d.ByAnswer {
+		add("by_answer", true)
 	}
 	if len(d.Granted) > 0 {
 		add("granted", joinStringers(d.Granted))

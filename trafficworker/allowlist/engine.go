@@ -61,9 +61,6 @@ type Outcome struct {
 	Reason  ipc.Reason // ReasonNone exactly when accepted
 	Queue   uint16     // NFQUEUE number, for people
 	Filter  int        // index, -1 when no filter is known
-	// Question is the index of the question that was refused, for
-	// ReasonNameNotAllowed and ReasonClass.
-	Question int
 	// Entry is a configured host name that allows the first question, "" where
 	// names are not looked at; Learnt is that it does so only by way of an
 	// earlier answer.

@@ -155,6 +155,9 @@ func (h *holder) decision(event string, p *ipc.Packet, o *Outcome) *logging.Deci
 		Verdict: o.Verdict,
 		Reason:  o.Reason,
 	}
+	if o.Verdict == ipc.Accept {
+		d.AllowedBy, d.ByAnswer = o.Entry, o.Learnt
+	}
 	if o.Filter >= 0 {
 		d.Filter = h.policy.Filters[o.Filter].Name
 	}

@@ -63,7 +63,6 @@ func (e *Engine) judge(now ipc.Instant, filter uint32, server ipc.Address, quest
 		return ipc.ReasonResolverNotTrusted
 	}
 	for i, q := range questions {
-		o.Question = i
 		if q.Class != classIN {
 			return ipc.ReasonClass
 		}
@@ -79,7 +78,6 @@ func (e *Engine) judge(now ipc.Instant, filter uint32, server ipc.Address, quest
 			o.Entry, o.Learnt = r.hostnames[entry], !ok
 		}
 	}
-	o.Question = 0
 	return ipc.ReasonNone
 }
 
