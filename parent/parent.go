@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -166,6 +167,9 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 	}
 	d.log.Info("filtering", "filters", len(d.config.Filters), "queues", len(d.tree.queues),
 		"uid", uid, "version", version())
+	// It may be as large as a file of a million names, and is not needed again.
+	d.config = nil
+	debug.FreeOSMemory()
 	d.told(d.notify.say(stateReady))
 	return d.end(d.supervise(signals))
 }

@@ -167,9 +167,10 @@ func (w *worker) warn(q *ipc.Queue, hook queue.Hook, reason ipc.Reason) {
 }
 
 // Close writes the last log lines, with what the queue sockets said besides
-// packets.
+// packets: verdicts for which the kernel held no packet any more, the parent's
+// batch drops of an orderly end among them, and messages that named no packet.
 func (w *worker) Close() {
-	w.log.Info("read in all", "kernel_errors", w.reader.KernelErrors, "unreadable", w.reader.Unreadable)
+	w.log.Info("read in all", "late_verdicts", w.reader.KernelErrors, "unreadable", w.reader.Unreadable)
 	// At the end there is nobody left to tell that a line was lost.
 	_ = w.log.Close(closeFor)
 }
