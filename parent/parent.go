@@ -152,10 +152,14 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 		return d.end(err)
 	}
 	d.tree.watch()
-	if err := sandbox.LockParent(); err != nil {
+	if err := d.await(ipc.SignalReady, readyFor, signals); err != nil {
 		return d.end(err)
 	}
-	if err := d.await(ipc.SignalReady, readyFor, signals); err != nil {
+	if err := d.tree.verify(); err != nil {
+		return d.end(err)
+	}
+	// Until here nobody but children without work was heard of.
+	if err := sandbox.LockParent(); err != nil {
 		return d.end(err)
 	}
 	d.sendPolicies()

@@ -23,6 +23,8 @@ type Row struct {
 	PID         int             `json:"pid"`
 	Threads     []Thread        `json:"threads"`
 	Namespaces  []NamespaceSeen `json:"namespaces"`
+	UIDMap      string          `json:"uidMap"` // of its user namespace, as the reader's sees it
+	GIDMap      string          `json:"gidMap"`
 	Root        int             `json:"rootEntries"`
 	Mounts      int             `json:"mounts"`
 	Descriptors []Descriptor    `json:"descriptors"`
@@ -88,7 +90,7 @@ func Audit(parent int) (*Report, error) {
 		r.LandlockABI = abi
 	}
 	for _, p := range t.all() {
-		row, err := look(p)
+		row, err := look(p, everything)
 		if err != nil {
 			return nil, lookError(p.pid, err)
 		}

@@ -88,27 +88,31 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// flawsFound are the deviations that a cell can have, as they are told.
+var flawsFound = map[string][]string{
+	"flaw: no filter":              {`has 0 filters, should have 1`, `seccomp mode is "0", should be "2", on `},
+	"flaw: filter on one thread":   {`seccomp mode is "0", should be "2", on `, `number of filters is "0", should be "1", on `},
+	"flaw: shared net":             {"shares its net namespace with parent"},
+	"flaw: shared ipc and uts":     {"shares its ipc namespace with parent", "shares its uts namespace with parent"},
+	"flaw: capabilities":           {`permitted capabilities is "0000000000200100"`, `effective capabilities is "0000000000200100"`, `inheritable capabilities is "0000000000200100"`},
+	"flaw: inheritable":            {`inheritable capabilities is "0000000000000100", should be "0000000000000000", on `},
+	"flaw: capabilities on others": {`permitted capabilities is "0000000000200100"`, `effective capabilities is "0000000000200100"`, `inheritable capabilities is "0000000000200100"`},
+	"flaw: bounding set":           {`bounding capabilities is "`},
+	"flaw: mapped as root":         {`has the uid map "0 `, `has the gid map "0 `, "is dumpable"},
+	"flaw: limit":                  {"limit nproc is 31 (hard 31), should be 32"},
+	"flaw: soft limit":             {"limit data is 419430400 (hard 536870912), should be 536870912"},
+	"flaw: no_new_privs on a few":  {`no_new_privs is "0", should be "1", on `, "seccomp mode", "has 0 filters"},
+	"flaw: dumpable":               {"is dumpable"},
+	"flaw: root":                   {"has a root with "},
+	"flaw: one descriptor more":    {`descriptor 10 is open, a socket ("socket:[`},
+	"flaw: one descriptor less":    {"descriptor 5 is missing"},
+	"flaw: another kind":           {"descriptor 17 is a eventfd, should be a socket"},
+	"flaw: no poller, but an edge": {"descriptor 9 is a socket, should be a eventpoll"},
+}
+
 // TestAuditFinds every deviation that a cell can have, and nothing else.
 func TestAuditFinds(t *testing.T) {
-	for build, want := range map[string][]string{
-		"flaw: no filter":              {`has 0 filters, should have 1`, `seccomp mode is "0", should be "2", on `},
-		"flaw: filter on one thread":   {`seccomp mode is "0", should be "2", on `, `number of filters is "0", should be "1", on `},
-		"flaw: shared net":             {"shares its net namespace with parent"},
-		"flaw: shared ipc and uts":     {"shares its ipc namespace with parent", "shares its uts namespace with parent"},
-		"flaw: capabilities":           {`permitted capabilities is "0000000000200100"`, `effective capabilities is "0000000000200100"`, `inheritable capabilities is "0000000000200100"`},
-		"flaw: inheritable":            {`inheritable capabilities is "0000000000000100", should be "0000000000000000", on `},
-		"flaw: capabilities on others": {`permitted capabilities is "0000000000200100"`, `effective capabilities is "0000000000200100"`, `inheritable capabilities is "0000000000200100"`},
-		"flaw: bounding set":           {`bounding capabilities is "`},
-		"flaw: limit":                  {"limit nproc is 31 (hard 31), should be 32"},
-		"flaw: soft limit":             {"limit data is 419430400 (hard 536870912), should be 536870912"},
-		"flaw: no_new_privs on a few":  {`no_new_privs is "0", should be "1", on `, "seccomp mode", "has 0 filters"},
-		"flaw: dumpable":               {"is dumpable"},
-		"flaw: root":                   {"has a root with "},
-		"flaw: one descriptor more":    {`descriptor 10 is open, a socket ("socket:[`},
-		"flaw: one descriptor less":    {"descriptor 5 is missing"},
-		"flaw: another kind":           {"descriptor 17 is a eventfd, should be a socket"},
-		"flaw: no poller, but an edge": {"descriptor 9 is a socket, should be a eventpoll"},
-	} {
+	for build, want := range flawsFound {
 		t.Run(build, func(t *testing.T) {
 			t.Parallel()
 			r := mustAudit(t, standingTree(t, startRoot, build, true))

@@ -13,6 +13,7 @@ import (
 // flaw is a way in which a cell is not what it should be.
 type flaw struct {
 	notOwn  uintptr           // namespaces that the child is not given
+	asRoot  bool              // its one id is mapped to 0
 	without []string          // steps that are left out
 	instead map[string]string // steps that are replaced, by the name of a replacement
 	last    func() error      // done before the filter is loaded
@@ -26,6 +27,7 @@ var flaws = map[string]flaw{
 	"flaw: filter on one thread":   {instead: map[string]string{"seccomp": "seccomp"}},
 	"flaw: shared net":             {notOwn: unix.CLONE_NEWNET},
 	"flaw: shared ipc and uts":     {notOwn: unix.CLONE_NEWIPC | unix.CLONE_NEWUTS},
+	"flaw: mapped as root":         {asRoot: true},
 	"flaw: capabilities":           {without: []string{"capset"}},
 	"flaw: capabilities on others": {instead: map[string]string{"capset": "capset"}},
 	"flaw: inheritable":            {instead: map[string]string{"capset": "inheritable"}},

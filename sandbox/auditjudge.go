@@ -35,6 +35,7 @@ func (r *Report) judge() {
 			row.deviates("is no process of the tree")
 		default:
 			row.judgeChild(parent)
+			row.judgeDescriptors()
 		}
 	}
 	r.OK = !slices.ContainsFunc(r.Processes, func(row Row) bool { return len(row.Deviations) > 0 })
@@ -139,11 +140,6 @@ func (d *Descriptor) fitsParent() bool {
 }
 
 func (row *Row) judgeChild(parent *Row) {
-	p, err := profileOf(row.Role, row.queues)
-	if err != nil {
-		row.deviates("its command line names %d queues", row.queues)
-		return
-	}
 	row.requireThreads(everyThread(0, 0, 0))
 	row.requireThreads([]requirement{
 		{"bounding capabilities", func(t *Thread) string { return t.Bounding }, fmt.Sprintf("%016x", 0)},
@@ -158,10 +154,22 @@ func (row *Row) judgeChild(parent *Row) {
 	if row.Root != 0 || row.Mounts != 1 {
 		row.deviates("has a root with %d entries and %d mounts, should be 0 and 1", row.Root, row.Mounts)
 	}
-	row.judgeDescriptors(p)
-	row.judgeLimits(p)
+	row.judgeMaps()
+	row.judgeLimits()
 	if row.Dumpable {
 		row.deviates("is dumpable")
+	}
+}
+
+// judgeMaps: the one id of the tree and no other, and not as root: an exec by
+// a mapped root would get every capability of its namespace.
+func (row *Row) judgeMaps() {
+	for _, m := range []struct{ name, got, id string }{
+		{"uid", row.UIDMap, row.Threads[0].UID}, {"gid", row.GIDMap, row.Threads[0].GID},
+	} {
+		if f := strings.Fields(m.got); len(f) != 3 || f[0] == "0" || f[1] != m.id || f[2] != "1" {
+			row.deviates("has the %s map %q, should be one id, %s, that is not 0 inside", m.name, m.got, m.id)
+		}
 	}
 }
 
@@ -172,6 +180,15 @@ func isOwn(name string) bool {
 		}
 	}
 	return false
+}
+
+// profile is what the process claims to be, nil for what nothing can be.
+func (row *Row) profile() *profile {
+	p, err := profileOf(row.Role, row.queues)
+	if err != nil {
+		return nil
+	}
+	return p
 }
 
 // judgeFilters: a child inherits what a service manager put on its parent and
@@ -186,7 +203,11 @@ func (row *Row) judgeFilters(parent *Row) {
 	row.requireThreads([]requirement{{"number of filters", filtersOf, row.Threads[0].Filters}})
 }
 
-func (row *Row) judgeDescriptors(p *profile) {
+func (row *Row) judgeDescriptors() {
+	p := row.profile()
+	if p == nil {
+		return
+	}
 	want := map[int]string{}
 	for _, known := range childDescriptors {
 		if known.runtime || known.first != ipc.FDQueues && p.holds(known.first) {
@@ -218,7 +239,12 @@ func (row *Row) judgeDescriptors(p *profile) {
 	}
 }
 
-func (row *Row) judgeLimits(p *profile) {
+func (row *Row) judgeLimits() {
+	p := row.profile()
+	if p == nil {
+		row.deviates("its command line names %d queues", row.queues)
+		return
+	}
 	for _, l := range p.limits {
 		name, want := limitNames[l.resource].short, strconv.FormatUint(l.value, 10)
 		for _, got := range row.Limits {

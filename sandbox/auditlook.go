@@ -13,12 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// look reads all that /proc says of one process.
-func look(p running) (row Row, err error) {
+// lookParent and lookChild are what /proc shows of a process to anybody who
+// may trace it; everything is what it shows to root, descriptors too.
+var (
+	lookParent = []func(*Row) error{lookThreads, lookNamespaces}
+	lookChild  = []func(*Row) error{lookThreads, lookNamespaces, lookMaps, lookRoot, lookLimits, lookDumpable}
+	everything = append(slices.Clone(lookChild), lookDescriptors)
+)
+
+// look reads some or all of what /proc says of one process.
+func look(p running, parts []func(*Row) error) (row Row, err error) {
 	row = Row{Role: p.role, PID: p.pid, queues: p.queues, Deviations: []string{}}
-	for _, part := range []func(*Row) error{
-		lookThreads, lookNamespaces, lookRoot, lookDescriptors, lookLimits, lookDumpable,
-	} {
+	for _, part := range parts {
 		if err := part(&row); err != nil {
 			return row, err
 		}
@@ -77,6 +83,22 @@ func lookNamespaces(row *Row) error {
 			return err
 		}
 		row.Namespaces = append(row.Namespaces, NamespaceSeen{Name: ns.name, ID: id})
+	}
+	return nil
+}
+
+// lookMaps reads how the ids of its user namespace are those of the reader's:
+// lines of first id inside, first id outside, and how many (user_namespaces(7)).
+func lookMaps(row *Row) error {
+	for _, m := range []struct {
+		file string
+		into *string
+	}{{"uid_map", &row.UIDMap}, {"gid_map", &row.GIDMap}} {
+		text, err := os.ReadFile(procPath(row.PID, m.file))
+		if err != nil {
+			return err
+		}
+		*m.into = strings.Join(strings.Fields(string(text)), " ")
 	}
 	return nil
 }
@@ -156,7 +178,8 @@ func lookLimits(row *Row) error {
 }
 
 // lookDumpable: the kernel gives the files of a process that is not dumpable
-// to root (proc(5)). A process of root's own shows nothing this way.
+// to the root of its user namespace, whom only a mapped one gives another uid
+// (proc(5)). A process of root's own shows nothing this way.
 func lookDumpable(row *Row) error {
 	info, err := os.Stat(procPath(row.PID, "environ"))
 	if err != nil {

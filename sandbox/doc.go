@@ -2,7 +2,8 @@
 // process of the tree, and the proof that it is gone.
 //
 // The parent calls DropPrivileges first, starts the children with ChildAttr,
-// and calls LockParent when all of them run. A child calls Enter before it
+// looks at them with Verify when all say that they are ready, and calls
+// LockParent before it hands out work. A child calls Enter before it
 // does anything else, and reads nothing from anybody before Enter returned.
 //
 // The layers of a child's cell, each of which alone would stop most attacks:

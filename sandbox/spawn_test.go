@@ -16,6 +16,9 @@ import (
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
 )
 
+// left are the children that were left to themselves.
+var left []Started
+
 // startChild starts a child with exactly the descriptors of its role, and
 // waits for its end.
 func startChild(c childPlan, uid, gid int) (outcome, error) {
@@ -56,6 +59,10 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 	attr := ChildAttr(uid, gid)
 	if f, ok := flaws[c.Build]; ok {
 		attr.Cloneflags &^= f.notOwn
+		if f.asRoot {
+			attr.UidMappings[0].ContainerID, attr.GidMappings[0].ContainerID = 0, 0
+			attr.Credential = &syscall.Credential{NoSetGroups: true}
+		}
 	}
 	o.PID, err = syscall.ForkExec("/proc/self/exe", []string{"egress-eddie", string(c.Role), strconv.Itoa(c.Queues), mustJSON(c)}, &syscall.ProcAttr{
 		Env: []string{"SECRET=1"}, Files: files, Sys: attr,
@@ -71,6 +78,7 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 		}
 	}
 	if c.Leave {
+		left = append(left, Started{Role: c.Role, Queues: c.Queues, PID: o.PID})
 		return o, readReady(peers[ipc.FDControl])
 	}
 	defer func() {
