@@ -36,13 +36,28 @@ type child struct {
 	dead bool          // its death has been taken note of
 }
 
+// identity is what all children have in common.
+type identity struct {
+	uid, gid int
+	in       sandbox.Isolation
+}
+
+// commandLine shows people what a child is, and tells the child.
+func (id identity) commandLine(role ipc.Role, queues int) []string {
+	args := []string{"egress-eddie", string(role), strconv.Itoa(queues)}
+	if id.in == sandbox.Shared {
+		args = append(args, sandbox.SharedWord)
+	}
+	return args
+}
+
 // noFile leaves a descriptor number of a child closed (syscall.ProcAttr).
 const noFile = ^uintptr(0)
 
 // spawn starts a child of this binary with exactly the descriptors in files
 // (by the number they shall have) and its queue sockets. The caller must be
 // on the main thread: see sandbox.ChildAttr.
-func spawn(role ipc.Role, uid, gid int, files map[int]int, queues []int) (*child, error) {
+func spawn(role ipc.Role, id identity, files map[int]int, queues []int) (*child, error) {
 	errRead, errWrite, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -55,11 +70,11 @@ func spawn(role ipc.Role, uid, gid int, files map[int]int, queues []int) (*child
 	defer unix.Close(theirs)
 	c := &child{role: role, control: ours, verdicts: -1, stderr: errRead, words: make(chan []byte, 1), gone: make(chan struct{})}
 
-	attr := sandbox.ChildAttr(uid, gid)
+	attr := sandbox.ChildAttr(id.uid, id.gid, id.in)
 	attr.PidFD = &c.pidfd
 	files[ipc.FDStderr], files[ipc.FDControl] = int(errWrite.Fd()), theirs
 	c.pid, _, err = syscall.StartProcess("/proc/self/exe",
-		[]string{"egress-eddie", string(role), strconv.Itoa(len(queues))},
+		id.commandLine(role, len(queues)),
 		&syscall.ProcAttr{Env: []string{}, Files: layout(files, queues), Sys: attr})
 	if err != nil {
 		return nil, errors.Join(startError(role, err), errRead.Close(), unix.Close(ours))

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
+	"github.com/capnspacehook/egress-eddie/sandbox"
 )
 
 // death is how a child ended.
@@ -52,8 +54,9 @@ func (d death) lines() []string {
 
 // startError explains why a child could not be started.
 func startError(role ipc.Role, err error) error {
+	why := sandbox.WhyForbidden()
 	switch {
-	case errors.Is(err, syscall.EACCES):
+	case errors.Is(err, syscall.EACCES) && len(why.By) == 0:
 		return exit.WithHint(exit.NoPerm,
 			"the file of the program must be executable for everybody (chmod 755): its children run as an unprivileged user",
 			"%s: cannot start: %w", role, err)
@@ -61,12 +64,29 @@ func startError(role ipc.Role, err error) error {
 		return exit.WithHint(exit.Unavailable,
 			"more open files are needed, two for each queue: ulimit -n, or LimitNOFILE= of the unit",
 			"%s: cannot start: %w", role, err)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EINVAL):
-		return exit.WithHint(exit.Unavailable,
-			"unprivileged user namespaces may be forbidden here: see sysctl user.max_user_namespaces, "+
-				"kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns, "+
-				"and RestrictNamespaces= of the unit",
-			"%s: cannot start in namespaces of its own: %w", role, err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EACCES):
+		return exit.WithHint(exit.Unavailable, why.Hint,
+			"%s: cannot start in namespaces of its own: %w%s", role, err, forbiddenBy(why))
 	}
 	return exit.Errorf(exit.Software, "%s: cannot start: %w", role, err)
+}
+
+func forbiddenBy(why sandbox.Forbidden) string {
+	if len(why.By) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(why.By, "; ") + ")"
+}
+
+// deathError is the error with which the tree ends when a child has died.
+func deathError(c *child, d *death, how string) error {
+	if !d.status.Exited() || d.status.ExitStatus() != exit.Unavailable {
+		return exit.Errorf(exit.Software, "%s (pid %d) died: %s", c.role, c.pid, how)
+	}
+	if !sandbox.WithoutCapabilities(string(d.words)) {
+		return exit.Errorf(exit.Unavailable, "%s (pid %d) died: %s", c.role, c.pid, how)
+	}
+	why := sandbox.WhyForbidden()
+	return exit.WithHint(exit.Unavailable, why.Hint,
+		"%s (pid %d): no capabilities in namespaces of its own%s", c.role, c.pid, forbiddenBy(why))
 }

@@ -148,7 +148,14 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 		return err
 	}
 	d.tree.events = make(chan event, 64)
-	if err := d.tree.spawnTree(uid, gid, d.target); err != nil {
+	d.tree.identity = identity{uid: uid, gid: gid}
+	shared, err := d.tree.spawnTree(d.target, d.config.NamespacesBestEffort)
+	if shared != nil {
+		why := sandbox.WhyForbidden()
+		d.log.Error("NOT ISOLATED: user namespaces are forbidden here, the processes share those of the parent",
+			"error", shared.Error(), "forbidden_by", strings.Join(why.By, "; "), "hint", why.Hint)
+	}
+	if err != nil {
 		return d.end(err)
 	}
 	d.tree.watch()

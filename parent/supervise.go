@@ -126,11 +126,7 @@ func (d *daemon) failure(e event) error {
 		for _, line := range e.died.lines() {
 			d.log.Error("last words", "role", string(e.child.role), "line", line)
 		}
-		code := exit.Software
-		if e.died.status.Exited() && e.died.status.ExitStatus() == exit.Unavailable {
-			code = exit.Unavailable
-		}
-		return exit.Errorf(code, "%s (pid %d) died: %s", e.child.role, e.child.pid, how)
+		return deathError(e.child, e.died, how)
 	case e.err != nil:
 		return exit.Errorf(exit.Software, "%s (pid %d): %w", e.child.role, e.child.pid, e.err)
 	}

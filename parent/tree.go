@@ -31,6 +31,7 @@ var edges = []struct {
 // tree is all started processes and what the parent holds of them.
 type tree struct {
 	children []*child
+	identity identity
 	queues   []*openQueue
 	events   chan event
 	shut     atomic.Bool
@@ -45,7 +46,7 @@ type event struct {
 }
 
 // start starts every child with its edges. NB: on the main thread.
-func (t *tree) start(uid, gid int, log *logTarget) error {
+func (t *tree) start(log *logTarget) error {
 	files := map[ipc.Role]map[int]int{}
 	for _, role := range ipc.Children {
 		files[role] = map[int]int{}
@@ -78,7 +79,7 @@ func (t *tree) start(uid, gid int, log *logTarget) error {
 		verdicts[role] = b
 	}
 	for _, role := range ipc.Children {
-		c, err := spawn(role, uid, gid, files[role], t.sockets(role))
+		c, err := spawn(role, t.identity, files[role], t.sockets(role))
 		if err != nil {
 			return err
 		}
@@ -106,8 +107,8 @@ func (t *tree) sockets(role ipc.Role) []int {
 // verify looks at every child from outside, once all have said Ready and before any has
 // work: what says that its cell stands is believed by nobody.
 func (t *tree) verify() error {
-	if sandbox.RaceBuild {
-		return nil // nothing is confined, which is said at the start
+	if sandbox.RaceBuild || t.identity.in == sandbox.Shared {
+		return nil // not confined, or not to be seen: both are said at the start
 	}
 	var started []sandbox.Started
 	for _, c := range t.children {
@@ -209,10 +210,17 @@ func (t *tree) shutFilter() error {
 
 // spawnTree starts all children with the parent dumpable for that long only:
 // the uid_map of a child of a parent that is not dumpable belongs to root.
-func (t *tree) spawnTree(uid, gid int, log *logTarget) error {
+// With bestEffort it first tries whether they can have namespaces of their
+// own; the error why not is returned beside a tree that does without.
+func (t *tree) spawnTree(log *logTarget, bestEffort bool) (shared, err error) {
 	if err := sandbox.SetDumpable(true); err != nil {
-		return err
+		return nil, err
 	}
-	startErr := t.start(uid, gid, log)
-	return errors.Join(startErr, sandbox.SetDumpable(false))
+	if bestEffort {
+		if shared = sandbox.ProbeNamespaces(t.identity.uid, t.identity.gid); shared != nil {
+			t.identity.in = sandbox.Shared
+		}
+	}
+	startErr := t.start(log)
+	return shared, errors.Join(startErr, sandbox.SetDumpable(false))
 }

@@ -221,7 +221,7 @@ func failedEnter(before error, role ipc.Role, queues int) string {
 	if before != nil {
 		return before.Error()
 	}
-	if err := Enter(role, queues); err != nil {
+	if err := Enter(role, queues, Isolated); err != nil {
 		childFails(err)
 	}
 	return "entered"

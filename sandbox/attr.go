@@ -28,7 +28,12 @@ const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
 //
 // NB: a parent without root must be dumpable while it spawns (SetDumpable),
 // or the kernel refuses it the child's uid_map.
-func ChildAttr(uid, gid int) *syscall.SysProcAttr {
+//
+// With shared namespaces it gets nothing but its ids: see Shared.
+func ChildAttr(uid, gid int, in Isolation) *syscall.SysProcAttr {
+	if in == Shared {
+		return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	}
 	return &syscall.SysProcAttr{
 		Cloneflags:                 namespaces,
 		UidMappings:                []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}},

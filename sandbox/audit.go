@@ -32,6 +32,7 @@ type Row struct {
 	Dumpable    bool            `json:"dumpable"`
 	Deviations  []string        `json:"deviations"` // empty: all is as it should be
 	queues      int
+	in          Isolation
 }
 
 // Thread is what Linux keeps for each thread. The sets are in hexadecimal.

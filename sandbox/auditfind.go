@@ -18,6 +18,7 @@ import (
 type running struct {
 	role   ipc.Role // "" when its command line names none
 	queues int
+	in     Isolation
 	pid    int
 	parent int
 }
@@ -133,23 +134,26 @@ func everyProcess() (processes []running, err error) {
 		if err != nil {
 			return nil, exit.Errorf(exit.Software, "process %d: PPid %q", pid, status["PPid"])
 		}
-		p.role, p.queues = roleClaimed(string(cmdline))
+		p.claims(string(cmdline))
 		processes = append(processes, p)
 	}
 	return processes, nil
 }
 
-// roleClaimed reads the command line that the parent gives a child.
-func roleClaimed(cmdline string) (ipc.Role, int) {
+// claims reads the command line that the parent gives a child.
+func (p *running) claims(cmdline string) {
 	args := strings.Split(strings.TrimSuffix(cmdline, "\x00"), "\x00")
 	if len(args) < 3 || args[0] != "egress-eddie" || !slices.Contains(ipc.Children, ipc.Role(args[1])) {
-		return "", 0
+		return
 	}
 	queues, err := strconv.Atoi(args[2])
 	if err != nil {
-		return "", 0
+		return
 	}
-	return ipc.Role(args[1]), queues
+	p.role, p.queues = ipc.Role(args[1]), queues
+	if len(args) > 3 && args[3] == SharedWord {
+		p.in = Shared
+	}
 }
 
 // lookError says why a process could not be looked at.

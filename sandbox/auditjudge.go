@@ -34,6 +34,9 @@ func (r *Report) judge() {
 		case "":
 			row.deviates("is no process of the tree")
 		default:
+			if row.in == Shared { // as the configuration allows; it is no cell for all that
+				row.deviates(`shares the namespaces of its parent: they are forbidden here, and sandbox.userNamespaces is "best-effort"`)
+			}
 			row.judgeChild(parent)
 			row.judgeDescriptors()
 		}
@@ -141,11 +144,23 @@ func (d *Descriptor) fitsParent() bool {
 
 func (row *Row) judgeChild(parent *Row) {
 	row.requireThreads(everyThread(0, 0, 0))
-	row.requireThreads([]requirement{
-		{"bounding capabilities", func(t *Thread) string { return t.Bounding }, fmt.Sprintf("%016x", 0)},
-	})
 	row.requireThreads(sameIdentity(&parent.Threads[0]))
 	row.judgeFilters(parent)
+	bounding := parent.Threads[0].Bounding // which takes a capability to change
+	if row.in == Isolated {
+		bounding = fmt.Sprintf("%016x", 0)
+		row.judgeIsolation()
+	}
+	row.requireThreads([]requirement{
+		{"bounding capabilities", func(t *Thread) string { return t.Bounding }, bounding},
+	})
+	row.judgeLimits()
+	if row.Dumpable {
+		row.deviates("is dumpable")
+	}
+}
+
+func (row *Row) judgeIsolation() {
 	for _, ns := range row.Namespaces {
 		if ns.Shared != "" && isOwn(ns.Name) {
 			row.deviates("shares its %s namespace with %s", ns.Name, ns.Shared)
@@ -155,10 +170,6 @@ func (row *Row) judgeChild(parent *Row) {
 		row.deviates("has a root with %d entries and %d mounts, should be 0 and 1", row.Root, row.Mounts)
 	}
 	row.judgeMaps()
-	row.judgeLimits()
-	if row.Dumpable {
-		row.deviates("is dumpable")
-	}
 }
 
 // judgeMaps: the one id of the tree and no other, and not as root: an exec by
@@ -187,6 +198,9 @@ func (row *Row) profile() *profile {
 	p, err := profileOf(row.Role, row.queues)
 	if err != nil {
 		return nil
+	}
+	if row.in == Shared {
+		p.share(uint64(row.PID))
 	}
 	return p
 }

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lookParent and lookChild are what /proc shows of a process to anybody who
-// may trace it; everything is what it shows to root, descriptors too.
+// lookParent and lookChild are what /proc shows of a process to who may trace
+// it, as a parent may a child in a user namespace that it has made; everything
+// is what it shows to root, descriptors too.
 var (
 	lookParent = []func(*Row) error{lookThreads, lookNamespaces}
 	lookChild  = []func(*Row) error{lookThreads, lookNamespaces, lookMaps, lookRoot, lookLimits, lookDumpable}
@@ -23,7 +24,7 @@ var (
 
 // look reads some or all of what /proc says of one process.
 func look(p running, parts []func(*Row) error) (row Row, err error) {
-	row = Row{Role: p.role, PID: p.pid, queues: p.queues, Deviations: []string{}}
+	row = Row{Role: p.role, PID: p.pid, queues: p.queues, in: p.in, Deviations: []string{}}
 	for _, part := range parts {
 		if err := part(&row); err != nil {
 			return row, err

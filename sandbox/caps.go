@@ -95,8 +95,27 @@ func capabilitiesOf(thread int) (capabilities, error) {
 // set is within the permitted and the inheritable one at all times
 // (capabilities(7)), so it is empty when they are.
 func proveNoCapability() error {
+	threads := make([]int, highestThread)
+	for i := range threads {
+		threads[i] = i + 1
+	}
+	if err := proveThreads(threads); err != nil {
+		return err
+	}
+	bits, err := prctlOnAllThreads(unix.PR_GET_SECUREBITS, 0, 0)
+	if err != nil {
+		return err
+	}
+	if bits != securebits {
+		return fmt.Errorf("securebits read back as %#x", bits)
+	}
+	return eachCapability(proveGone)
+}
+
+// proveThreads: none of these threads, of which some exist, has a capability.
+func proveThreads(threads []int) error {
 	found := 0
-	for thread := 1; thread <= highestThread; thread++ {
+	for _, thread := range threads {
 		c, err := capabilitiesOf(thread)
 		if errors.Is(err, unix.ESRCH) {
 			continue
@@ -112,14 +131,17 @@ func proveNoCapability() error {
 	if found == 0 {
 		return errors.New("no thread found")
 	}
-	bits, err := prctlOnAllThreads(unix.PR_GET_SECUREBITS, 0, 0)
+	return nil
+}
+
+// proveListedThreads is for a process that shares its pid namespace, where
+// numbers tell nothing: /proc lists its threads.
+func proveListedThreads() error {
+	threads, _, err := listNumbers("/proc/self/task")
 	if err != nil {
 		return err
 	}
-	if bits != securebits {
-		return fmt.Errorf("securebits read back as %#x", bits)
-	}
-	return eachCapability(proveGone)
+	return proveThreads(threads)
 }
 
 // proveGone: a capability is in the bounding set of no thread.

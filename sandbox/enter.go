@@ -9,7 +9,7 @@ import (
 )
 
 // Enter builds the cell of the calling process, which the parent has just
-// started with ChildAttr, and proves it. queues is the number of queue
+// started with ChildAttr, as isolated, and proves it. queues is the number of queue
 // sockets it holds, from ipc.FDQueues on. Nothing may run before it that
 // opens a file through package os or starts a timer: the Go runtime would put
 // its poller on a number that belongs to somebody else.
@@ -19,12 +19,16 @@ import (
 // When it returns an error the process is in an undefined state between two
 // steps and must exit. The error is an *exit.Error that names the step: code
 // 69 when the kernel lacks the mechanism, 70 else.
-func Enter(role ipc.Role, queues int) error {
-	p, err := profileOf(role, queues)
+func Enter(role ipc.Role, queues int, in Isolation) error {
+	p, err := profileIn(in, role, queues)
 	if err != nil {
 		return exit.Errorf(exit.Software, "profile: %w", err)
 	}
-	return run(append(p.cell(), p.lock()...), childFault)
+	cell := p.cell()
+	if in == Shared {
+		cell = p.sharedCell()
+	}
+	return run(append(cell, p.lock()...), childFault)
 }
 
 // cell is everything but the filter. Capabilities are needed down to the line
@@ -35,7 +39,7 @@ func (p *profile) cell() []step {
 		plain("processors", pinProcessors),
 		plain("descriptors", p.closeStrays),
 		plain("environment", clearEnvironment),
-		plain("private mounts", privateMounts),
+		plain(stepMounts, privateMounts),
 		plain("empty root", mountEmptyRoot),
 		plain("pivot_root", pivotRoot),
 		plain("old root", detachOldRoot),
@@ -54,6 +58,31 @@ func (p *profile) cell() []step {
 		threads("self-test: capabilities", proveNoCapability),
 		threads("self-test: no_new_privs", proveNoNewPrivs),
 		threads("self-test: cell", proveCell),
+	}
+}
+
+// sharedCell is what is left of it in the parent's namespaces, where no
+// capability can be had: no root of its own, no pid and network namespace.
+// What it was born with besides (bounding set, securebits) takes a capability
+// to change, and gives none back under no_new_privs.
+func (p *profile) sharedCell() []step {
+	return []step{
+		plain("processors", pinProcessors),
+		plain("descriptors", p.closeStrays),
+		plain("environment", clearEnvironment),
+		plain("rlimits", p.setLimits),
+		threads("priority", lowerPriority),
+		threads("death signal", dieWithParent),
+		threads("no_new_privs", noNewPrivs), // NB: before landlock, which needs it or a capability
+		threads("ambient set", clearAmbientSet),
+		threads("capset", func() error { return setCapabilities(0) }),
+		threads("self-test: capabilities", proveListedThreads), // NB: before landlock, which hides /proc
+		threads("landlock", denyAllOnAllThreads),
+		plain("dumpable", func() error { return SetDumpable(false) }),
+		plain("warm-up", warmUp),
+		plain("self-test: descriptors", p.proveDescriptors),
+		threads("self-test: no_new_privs", proveNoNewPrivs),
+		threads("self-test: cell", func() error { return proveRefused(attemptsAnywhere) }),
 	}
 }
 

@@ -50,11 +50,13 @@ func TestMain(m *testing.M) {
 			parentMain(os.Args[2])
 		case asChild:
 			childMain(os.Args[2])
+		case ProbeWord:
+			os.Exit(Probe())
 		case asAuditor:
 			auditorMain(os.Args[2])
 		}
 		if slices.Contains(ipc.Children, ipc.Role(os.Args[1])) {
-			childMain(os.Args[3])
+			childMain(os.Args[len(os.Args)-1])
 		}
 	}
 	// What the shell left open is none of the trees'.
@@ -70,6 +72,7 @@ const (
 	buildCell   = "but seccomp" // all but the filter
 	buildNone   = "nothing"
 	buildStrays = "with strays" // all, and the parent left descriptors open
+	buildShared = "shared"      // what there is in the parent's namespaces
 )
 
 // childPlan is one child: what it is, and what it does when it is in.

@@ -79,7 +79,7 @@ func honestParent() func() string {
 	if err := SetDumpable(true); err != nil {
 		return fail(err)
 	}
-	attr, pidfd := ChildAttr(os.Getuid(), os.Getgid()), -1
+	attr, pidfd := ChildAttr(os.Getuid(), os.Getgid(), Isolated), -1
 	attr.PidFD = &pidfd
 	pid, _, err := syscall.StartProcess("/proc/self/exe", []string{"cell", asChild, mustJSON(childPlan{Act: "hang"})},
 		&syscall.ProcAttr{Files: []uintptr{^uintptr(0), ^uintptr(0), os.Stderr.Fd(), log.Fd()}, Sys: attr})

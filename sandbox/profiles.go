@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -68,9 +69,19 @@ var roles = []roleRow{
 	},
 }
 
-// profileOf is the profile of a child's role with so many queue sockets.
+// profileOf is the profile of a child's role with so many queue sockets, in
+// namespaces of its own.
 func profileOf(role ipc.Role, queues int) (*profile, error) {
 	return profileFor(native, role, queues)
+}
+
+// profileIn is that of the calling process, wherever it lives.
+func profileIn(in Isolation, role ipc.Role, queues int) (*profile, error) {
+	p, err := profileOf(role, queues)
+	if err == nil && in == Shared {
+		p.share(uint64(os.Getpid()))
+	}
+	return p, err
 }
 
 func profileFor(m machine, role ipc.Role, queues int) (*profile, error) {
@@ -82,7 +93,7 @@ func profileFor(m machine, role ipc.Role, queues int) (*profile, error) {
 			return nil, bug("%s with %d queues", role, queues)
 		}
 		p := &profile{fds: row.descriptors(), queues: queues, limits: row.limits(queues)}
-		p.rules = append(row.rules(queues), runtimeRules(m, 1)...)
+		p.rules = append(row.rules(queues), runtimeRules(m, firstPID)...)
 		return p, nil
 	}
 	return nil, bug("no profile for the role %q", role)
@@ -98,10 +109,14 @@ func (row *roleRow) descriptors() (fds []int) {
 	return fds
 }
 
+// maxThreads bounds the threads of a child: measured, an honest one has fewer
+// than 10.
+const maxThreads = 32
+
 func (row *roleRow) limits(queues int) []limit {
 	return []limit{
 		{unix.RLIMIT_CORE, 0, "a core file would hold what the process read"},
-		{unix.RLIMIT_NPROC, 32, "a runaway child must not starve the others; counted in its own user namespace since Linux 5.14; 0 would kill Go"},
+		{unix.RLIMIT_NPROC, maxThreads, "a runaway child must not starve the others; counted in its own user namespace since Linux 5.14; 0 would kill Go"},
 		{unix.RLIMIT_NOFILE, uint64(ipc.FDQueues + queues + 1), "its descriptors and one landing slot for a descriptor received"},
 		{unix.RLIMIT_DATA, row.data, "memory: tables are bounded, this is what holds when a bound is wrong"},
 	}

@@ -20,7 +20,7 @@ const emptyRoot = "size=4k,nr_inodes=1,mode=0555"
 func privateMounts() error {
 	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
 	if err == unix.EPERM || err == unix.EACCES {
-		return fmt.Errorf("%w: it gives no capabilities in user namespaces (kernel.apparmor_restrict_unprivileged_userns?): %w", errLacks, err)
+		return fmt.Errorf("%w: it gives no capabilities in user namespaces: %w", errLacks, err)
 	}
 	return err
 }

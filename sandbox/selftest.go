@@ -15,15 +15,21 @@ type attempt struct {
 }
 
 // attempts are one thing or more for each layer under the filter, harmless
-// should they succeed, since the process ends then.
-var attempts = []attempt{
-	{"landlock: open the root", tryOpen("/"), []unix.Errno{unix.EACCES}},
-	{"root: open a file of the host", tryOpen("/etc/passwd"), []unix.Errno{unix.ENOENT, unix.EACCES}},
-	{"capabilities: mount", func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") }, []unix.Errno{unix.EPERM}},
-	{"capabilities: a new network namespace", func() error { return unix.Unshare(unix.CLONE_NEWNET) }, []unix.Errno{unix.EPERM}},
-	// EAFNOSUPPORT: the service's unit forbids the family altogether.
-	{"network: a route to loopback", tryConnect, []unix.Errno{unix.ENETUNREACH, unix.EAFNOSUPPORT}},
-}
+// should they succeed, since the process ends then and its namespaces with it.
+// In the parent's namespaces only attemptsAnywhere are refused, and harmless.
+var (
+	attempts = append([]attempt{
+		{"root: open a file of the host", tryOpen("/etc/passwd"), []unix.Errno{unix.ENOENT, unix.EACCES}},
+		{"capabilities: mount", func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") }, []unix.Errno{unix.EPERM}},
+		// EAFNOSUPPORT: the service's unit forbids the family altogether.
+		{"network: a route to loopback", tryConnect, []unix.Errno{unix.ENETUNREACH, unix.EAFNOSUPPORT}},
+	}, attemptsAnywhere...)
+
+	attemptsAnywhere = []attempt{
+		{"landlock: open the root", tryOpen("/"), []unix.Errno{unix.EACCES}},
+		{"capabilities: a new network namespace", func() error { return unix.Unshare(unix.CLONE_NEWNET) }, []unix.Errno{unix.EPERM}},
+	}
+)
 
 // proveCell tries them. It runs before the filter, which would kill the
 // process at each of them.
@@ -31,6 +37,10 @@ func proveCell() error {
 	if pid := unix.Getpid(); pid != 1 {
 		return fmt.Errorf("pid namespace: this is process %d", pid)
 	}
+	return proveRefused(attempts)
+}
+
+func proveRefused(attempts []attempt) error {
 	for _, a := range attempts {
 		if err := a.check(a.try()); err != nil {
 			return err

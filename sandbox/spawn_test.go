@@ -56,7 +56,11 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 	if err := SetDumpable(true); err != nil {
 		return o, err
 	}
-	attr := ChildAttr(uid, gid)
+	in := Isolated
+	if c.Build == buildShared {
+		in = Shared
+	}
+	attr := ChildAttr(uid, gid, in)
 	if f, ok := flaws[c.Build]; ok {
 		attr.Cloneflags &^= f.notOwn
 		if f.asRoot {
@@ -64,7 +68,11 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 			attr.Credential = &syscall.Credential{NoSetGroups: true}
 		}
 	}
-	o.PID, err = syscall.ForkExec("/proc/self/exe", []string{"egress-eddie", string(c.Role), strconv.Itoa(c.Queues), mustJSON(c)}, &syscall.ProcAttr{
+	args := []string{"egress-eddie", string(c.Role), strconv.Itoa(c.Queues)}
+	if in == Shared {
+		args = append(args, SharedWord)
+	}
+	o.PID, err = syscall.ForkExec("/proc/self/exe", append(args, mustJSON(c)), &syscall.ProcAttr{
 		Env: []string{"SECRET=1"}, Files: files, Sys: attr,
 	})
 	if err := errors.Join(err, SetDumpable(false)); err != nil {
@@ -162,7 +170,9 @@ func childMain(text string) {
 	var err error
 	switch c.Build {
 	case buildEnter, buildStrays:
-		err = Enter(c.Role, c.Queues)
+		err = Enter(c.Role, c.Queues, Isolated)
+	case buildShared:
+		err = Enter(c.Role, c.Queues, Shared)
 	case buildCell:
 		p, profileErr := profileOf(c.Role, c.Queues)
 		if profileErr != nil {

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -48,31 +49,35 @@ func (p *profile) closeStrays() error {
 	return nil
 }
 
-// openDescriptors lists the process's descriptors without package os, whose
-// files would start the runtime's poller.
+// openDescriptors lists the process's descriptors.
 func openDescriptors() ([]int, error) {
-	dir, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fds, dir, err := listNumbers("/proc/self/fd")
+	return slices.DeleteFunc(fds, func(fd int) bool { return fd == dir }), err
+}
+
+// listNumbers reads a directory whose names are numbers, without package os,
+// whose files would start the runtime's poller. dir is the descriptor that it
+// used, and closed.
+func listNumbers(path string) (numbers []int, dir int, err error) {
+	dir, err = unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open /proc/self/fd: %w", err)
+		return nil, -1, fmt.Errorf("open %s: %w", path, err)
 	}
 	names, err := readNames(dir)
 	if closeErr := unix.Close(dir); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read /proc/self/fd: %w", err)
+		return nil, -1, fmt.Errorf("read %s: %w", path, err)
 	}
-	var fds []int
 	for _, name := range names {
-		fd, err := strconv.Atoi(name)
+		n, err := strconv.Atoi(name)
 		if err != nil {
-			return nil, fmt.Errorf("/proc/self/fd has %q", name)
+			return nil, -1, fmt.Errorf("%s has %q", path, name)
 		}
-		if fd != dir {
-			fds = append(fds, fd)
-		}
+		numbers = append(numbers, n)
 	}
-	return fds, nil
+	return numbers, dir, nil
 }
 
 // readNames is all names in an open directory but "." and "..".

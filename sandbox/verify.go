@@ -8,7 +8,7 @@ import (
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
 )
 
-// Started is a child as its parent started it.
+// Started is an isolated child as its parent started it.
 type Started struct {
 	Role   ipc.Role
 	Queues int // queue sockets that it holds
@@ -24,7 +24,8 @@ type Started struct {
 //
 // Descriptors are not looked at: /proc/PID/fd of a process that is not
 // dumpable is root's. Each child has proved its own before it became so
-// (proveDescriptors), and Audit, as root, sees them.
+// (proveDescriptors), and Audit, as root, sees them. Nor are Shared children:
+// the parent may trace none of them, and may not even see them in /proc.
 //
 // NB: before LockParent, whose list lets nothing be opened to be read.
 func Verify(children []Started) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/capnspacehook/egress-eddie/dnsworker"
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/parent"
+	"github.com/capnspacehook/egress-eddie/sandbox"
 	"github.com/capnspacehook/egress-eddie/trafficworker"
 	"github.com/capnspacehook/egress-eddie/trafficworker/allowlist"
 )
@@ -37,6 +38,9 @@ func main() {
 	if len(os.Args) > 1 {
 		if main, ok := roles[ipc.Role(os.Args[1])]; ok {
 			os.Exit(main(os.Args[2:]))
+		}
+		if os.Args[1] == sandbox.ProbeWord {
+			os.Exit(sandbox.Probe())
 		}
 	}
 	os.Exit(parent.Main(os.Args[1:]))

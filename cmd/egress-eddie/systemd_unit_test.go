@@ -37,6 +37,7 @@ func TestSystemd(t *testing.T) {
 		{"child killed", unitChildKilled},
 		{"parent killed", unitParentKilled},
 		{"parent hangs", unitParentHangs},
+		{"namespaces forbidden", unitWithoutNamespaces},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.test(t, l) }) {
 			t.Fatalf("the journal:\n%s", l.journal(t))

@@ -43,35 +43,40 @@ func Main(role ipc.Role, args []string, load func(*ipc.Policy) (Worker, error)) 
 	// Whoever ends a whole service (systemd, pkill) signals every process of
 	// it; only the parent decides when a child ends.
 	signal.Ignore(unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
-	queues, err := queueCount(args)
+	queues, in, err := arguments(args)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "egress-eddie %s: %v\n", role, err)
 		return exit.Usage
 	}
-	if err := run(role, queues, load); err != nil {
+	if err := run(role, queues, in, load); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", role, err)
 		return exit.Code(err)
 	}
 	return 0
 }
 
-func queueCount(args []string) (int, error) {
+// arguments are how many queue sockets it holds, and sandbox.SharedWord for a
+// child that has no namespaces of its own.
+func arguments(args []string) (queues int, in sandbox.Isolation, err error) {
+	if len(args) == 2 && args[1] == sandbox.SharedWord {
+		in, args = sandbox.Shared, args[:1]
+	}
 	// NB: looked at before the cell is built. Outside a pid namespace of its
 	// own, root would put the empty root over the host's.
-	if len(args) == 1 && os.Getpid() == 1 {
+	if len(args) == 1 && (os.Getpid() == 1 || in == sandbox.Shared) {
 		if n, err := strconv.Atoi(args[0]); err == nil && n >= 0 && n <= ipc.MaxQueues {
-			return n, nil
+			return n, in, nil
 		}
 	}
-	return 0, errors.New("only the parent starts this process")
+	return 0, in, errors.New("only the parent starts this process")
 }
 
 // errEnd is the parent's end of the control socket being closed: the orderly
 // end of a child.
 var errEnd = errors.New("the parent is gone")
 
-func run(role ipc.Role, queues int, load func(*ipc.Policy) (Worker, error)) error {
-	if err := sandbox.Enter(role, queues); err != nil {
+func run(role ipc.Role, queues int, in sandbox.Isolation, load func(*ipc.Policy) (Worker, error)) error {
+	if err := sandbox.Enter(role, queues, in); err != nil {
 		return err
 	}
 	if err := tell(ipc.SignalReady); err != nil {

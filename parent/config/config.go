@@ -26,7 +26,10 @@ type Config struct {
 	// ResponseInterfaceCheck: a response must arrive by the interface by which
 	// its request left. True unless the file says otherwise.
 	ResponseInterfaceCheck bool
-	Filters                []FilterOptions // at least one
+	// NamespacesBestEffort: children may run without namespaces of their own
+	// where user namespaces are forbidden. False unless the file says so.
+	NamespacesBestEffort bool
+	Filters              []FilterOptions // at least one
 
 	// Warnings are one line each, for the start-up log and -t.
 	Warnings []string

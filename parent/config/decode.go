@@ -14,6 +14,7 @@ const (
 	keyResolvers = "resolvers"
 	keyInterface = "responseInterfaceCheck"
 	keyFilters   = "filters"
+	keySandbox   = "sandbox"
 
 	keyName      = "name"
 	keyDNS       = "dnsQueue"
@@ -26,15 +27,18 @@ const (
 	keyCached    = "cachedHostnames"
 	keyIPv4      = "ipv4"
 	keyIPv6      = "ipv6"
+	keyUserNS    = "userNamespaces"
 	levelTop     = "a key of the top level: it belongs above the first table"
 	levelFilters = "a key of a filter: it belongs directly below [[filters]]"
+	levelSandbox = "a key of the table sandbox: it is written sandbox.userNamespaces"
 )
 
 // levels says where a key belongs that stands in the wrong table: in TOML
 // everything after a table's header is part of that table.
 var levels = map[string]string{
-	keyInbound: levelTop, keySelf: levelTop, keyResolvers: levelTop, keyInterface: levelTop,
-	keyName: levelFilters, keyDNS: levelFilters, keyTraffic: levelFilters, keyAllowAll: levelFilters,
+	keyInbound: levelTop, keySelf: levelTop, keyResolvers: levelTop, keyInterface: levelTop, keySandbox: levelTop,
+	keyUserNS: levelSandbox,
+	keyName:   levelFilters, keyDNS: levelFilters, keyTraffic: levelFilters, keyAllowAll: levelFilters,
 	keyLookup: levelFilters, keyAnswers: levelFilters, keyReCache: levelFilters, keyAllowed: levelFilters,
 	keyCached: levelFilters,
 }
@@ -45,6 +49,7 @@ type rawConfig struct {
 	inbound, self  rawQueue
 	resolvers      rawList
 	interfaceCheck rawBool
+	bestEffort     bool // userNamespaces
 	filters        []rawFilter
 	filtersBad     bool
 }
@@ -101,6 +106,7 @@ func decode(t *table) *rawConfig {
 		self:           t.queue(keySelf),
 		resolvers:      t.list(keyResolvers),
 		interfaceCheck: t.boolean(keyInterface),
+		bestEffort:     t.sandbox(),
 	}
 	tables, at, ok := t.array(keyFilters)
 	raw.filtersBad = !ok

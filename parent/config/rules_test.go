@@ -72,6 +72,15 @@ var rules = []struct {
 	}},
 	{"interface check no boolean", "responseInterfaceCheck = 1\n" + in + one, []string{":1: responseInterfaceCheck: must be true or false, not an integer"}},
 
+	// The cells.
+	{"sandbox no table", "sandbox = true\n" + in + one, []string{`:1: sandbox: must be a table such as sandbox.userNamespaces = "required", not a boolean`}},
+	{"user namespaces no string", "sandbox.userNamespaces = false\n" + in + one, []string{":1: sandbox.userNamespaces: must be a string, not a boolean"}},
+	{"user namespaces empty", "sandbox.userNamespaces = \"\"\n" + in + one, []string{`:1: sandbox.userNamespaces: must be "required" or "best-effort", not ""`}},
+	{"user namespaces off", "sandbox.userNamespaces = \"Best-Effort\"\n" + in + one, []string{`:1: sandbox.userNamespaces: must be "required" or "best-effort", not "Best-Effort"`}},
+	{"sandbox unknown", "sandbox.seccomp = false\n" + in + one, []string{`:1: unknown key "sandbox.seccomp"`}},
+	{"user namespaces at the top", "userNamespaces = \"best-effort\"\n" + in + one, []string{`:1: unknown key "userNamespaces" (a key of the table sandbox: it is written sandbox.userNamespaces)`}},
+	{"sandbox in a filter", in + one + "sandbox.userNamespaces = \"required\"\n", []string{`:8: ` + x + `unknown key "sandbox.userNamespaces" (a key of the table sandbox: it is written sandbox.userNamespaces)`}},
+
 	// Names of filters.
 	{"no name", in + with(one, nam, ""), []string{":2: filter #0: name: must be set"}},
 	{"empty name", in + with(one, nam, `name = ""`), []string{":3: filter #0: name: must be set"}},

@@ -26,6 +26,7 @@ func mustParse(t *testing.T, text string) *Config {
 const everything = `
 resolvers = ["192.0.2.1", "::ffff:192.0.2.2", "2001:db8::53", "127.0.0.53", "fe80::1"]
 responseInterfaceCheck = false
+sandbox.userNamespaces = "best-effort"
 inboundDNSQueue.ipv4 = 1
 inboundDNSQueue.ipv6 = 65535
 selfDNSQueue.ipv4 = 3
@@ -80,7 +81,9 @@ func TestEverything(t *testing.T) {
 				CachedHostnames: []string{"Example.COM"}, CachedNames: []name.Name{"\x07example\x03com\x00"},
 			},
 		},
-		file: "f.toml",
+		NamespacesBestEffort: true,
+		Warnings:             []string{warnBestEffort},
+		file:                 "f.toml",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
@@ -93,6 +96,9 @@ func TestSpellings(t *testing.T) {
 	if !want.ResponseInterfaceCheck {
 		t.Error("the interface check is off by default")
 	}
+	if want.NamespacesBestEffort {
+		t.Error("cells may do without namespaces by default")
+	}
 	if len(want.Warnings) != 1 || want.Warnings[0] != warnResolvers || strings.Contains(warnResolvers, "\n") {
 		t.Errorf("warnings %q", want.Warnings)
 	}
@@ -101,7 +107,7 @@ func TestSpellings(t *testing.T) {
 		"inline":     "inboundDNSQueue = {ipv4 = 1}\nfilters = [{name = 'x', dnsQueue = {ipv4 = 10}, trafficQueue.ipv4 = 11, allowAnswersFor = '5m', allowedHostnames = ['example.com']}]",
 		"other case": "INBOUNDdnsqueue.IPV4 = 1\n[[Filters]]\nNAME = 'x'\ndnsqueue.ipv4 = 10\nTrafficQueue.ipv4 = 11\nallowanswersfor = '5m'\nallowedHostNames = ['example.com']",
 		"crlf, bom":  "\ufeff" + strings.ReplaceAll(in+one, "\n", "\r\n"),
-		"unset ones": "responseInterfaceCheck = true\nselfDNSQueue = {}\n" + in + one + "allowAllHostnames = false\nlookupUnknownIPs = false\ncachedHostnames = []",
+		"unset ones": "responseInterfaceCheck = true\nsandbox = {UserNamespaces = 'required'}\nselfDNSQueue = {}\n" + in + one + "allowAllHostnames = false\nlookupUnknownIPs = false\ncachedHostnames = []",
 	} {
 		got := mustParse(t, text)
 		// An empty list and an absent one are the same to every reader.

@@ -23,6 +23,7 @@ func validate(raw *rawConfig, r *report) *Config {
 		SelfDNSQueue:           raw.self.QueuePair,
 		Resolvers:              checkResolvers(&raw.resolvers, r),
 		ResponseInterfaceCheck: raw.interfaceCheck.value || !raw.interfaceCheck.set,
+		NamespacesBestEffort:   raw.bestEffort,
 	}
 	checkUnique(raw.filters, r)
 	checkTotal(raw.filters, r)
@@ -31,6 +32,9 @@ func validate(raw *rawConfig, r *report) *Config {
 	}
 	if !raw.resolvers.set {
 		c.Warnings = append(c.Warnings, warnResolvers)
+	}
+	if raw.bestEffort {
+		c.Warnings = append(c.Warnings, warnBestEffort)
 	}
 	return c
 }

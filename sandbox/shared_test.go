@@ -1,0 +1,175 @@
+//go:build !race
+
+package sandbox
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// TestSharedCell: without namespaces every role still works, under a list that
+// still kills.
+func TestSharedCell(t *testing.T) {
+	for _, s := range []start{startRoot, startAmbient} {
+		plans := allRoles(buildShared, "honest")
+		for _, act := range []string{"openat", "clone newuser", "socket inet", "kill everybody", "tgkill another", "sendto on a queue"} {
+			plans = append(plans, plan(ipc.RoleRequests, buildShared, act))
+		}
+		for _, o := range runParent(t, s, parentPlan{Children: plans}).Outcomes {
+			want := "SIGSYS"
+			if o.Plan.Act == "honest" {
+				want = "did its work"
+			}
+			if !o.Ready || o.Result != want {
+				t.Errorf("%s: should be %q: %s", s, want, o)
+			}
+		}
+	}
+	o := runParent(t, startRoot, parentPlan{Children: []childPlan{plan(ipc.RoleTraffic, buildShared, "load")}}).Outcomes[0]
+	if o.Result != "survived" {
+		t.Error(o)
+	}
+}
+
+// TestSharedCellAudited: an auditor calls each of them a deviation, and finds
+// nothing else.
+func TestSharedCellAudited(t *testing.T) {
+	p := parentPlan{Children: allRoles(buildShared, "hang"), Act: "nothing", Lock: true}
+	for i := range p.Children {
+		p.Children[i].Leave = true
+	}
+	r := mustAudit(t, standing(t, startRoot, p))
+	if r.OK || len(r.Processes) != 1+len(ipc.Children) {
+		t.Errorf("ok:\n%s", r.Text())
+	}
+	for _, row := range r.Processes[1:] {
+		requireDeviations(t, &row, []string{"shares the namespaces of its parent"})
+		if !slices.Contains(row.Limits, LimitSeen{"nproc", "160", "160"}) { // counted for all five together
+			t.Errorf("%s: %+v", row.Role, row.Limits)
+		}
+	}
+}
+
+// TestListedThreads: one thread of many that has a capability is found.
+func TestListedThreads(t *testing.T) {
+	for act, want := range map[string]string{
+		"list threads, one without": " still has {effective:4096 permitted:4096 inheritable:0}",
+		"list threads, all without": "proven",
+	} {
+		if got := runParent(t, startRoot, parentPlan{Act: act}).Result; !strings.HasSuffix(got, want) {
+			t.Errorf("%s: %q", act, got)
+		}
+	}
+}
+
+func init() {
+	// The parent has a capability, which the first thread alone gives away, or
+	// all do.
+	listThreads := func(drop func() error) func() func() string {
+		return now(func() string {
+			if err := firstError(drop(), proveListedThreads()); err != nil {
+				return err.Error()
+			}
+			return "proven"
+		})
+	}
+	parentActs["list threads, one without"] = listThreads(replacement("capset"))
+	parentActs["list threads, all without"] = listThreads(func() error { return setCapabilities(0) })
+
+	probe := func() string {
+		if err := ProbeNamespaces(os.Getuid(), os.Getgid()); err != nil {
+			return err.Error()
+		}
+		return "has them"
+	}
+	dumpable := func(before ...func() error) func() string {
+		return func() string {
+			if err := SetDumpable(true); err != nil {
+				return err.Error()
+			}
+			for _, f := range before {
+				if err := f(); err != nil {
+					return err.Error()
+				}
+			}
+			return probe()
+		}
+	}
+	parentActs["probe"] = now(dumpable())
+	// systemd's RestrictNamespaces and container runtimes refuse so.
+	parentActs["probe without clone"] = now(dumpable(func() error { return lose(unix.SYS_CLONE) }))
+	// Ubuntu's AppArmor gives the namespace and no capability in it.
+	parentActs["probe without mount"] = now(dumpable(func() error { return lose(unix.SYS_MOUNT) }))
+}
+
+// TestProbeNamespaces: what a child would be refused is known before.
+func TestProbeNamespaces(t *testing.T) {
+	for _, s := range []start{startRoot, startAmbient} {
+		for act, want := range map[string]string{
+			"probe":               "has them",
+			"probe without clone": "a process in namespaces of its own: function not implemented",
+			"probe without mount": "no capabilities in namespaces of its own: wait status 0x",
+		} {
+			if got := runParent(t, s, parentPlan{Act: act}).Result; !strings.HasPrefix(got, want) {
+				t.Errorf("%s, %s: %q", s, act, got)
+			}
+		}
+	}
+}
+
+// TestProbeByHand: it mounts nothing where it is not the first process.
+func TestProbeByHand(t *testing.T) {
+	if status := Probe(); status == 0 {
+		t.Error("it would have changed the host's mounts")
+	}
+}
+
+// TestWhyForbidden looks at hosts that are not here, by their files.
+func TestWhyForbidden(t *testing.T) {
+	for _, c := range []struct {
+		what  string
+		files map[string]string
+		by    string
+		hint  string
+	}{
+		{"nothing visible", nil, "", "nothing that can be seen"},
+		{"all allowed", map[string]string{"sys/user/max_user_namespaces": "63452\n", "sys/kernel/unprivileged_userns_clone": "1\n",
+			"sys/kernel/apparmor_restrict_unprivileged_userns": "0\n"}, "", "nothing that can be seen"},
+		{"none for anybody", map[string]string{"sys/user/max_user_namespaces": "0\n"}, "sysctl user.max_user_namespaces is 0", "raise it"},
+		{"no networks", map[string]string{"sys/user/max_net_namespaces": "0\n"}, "sysctl user.max_net_namespaces is 0", "raise it"},
+		{"Debian", map[string]string{"sys/kernel/unprivileged_userns_clone": "0\n"}, "sysctl kernel.unprivileged_userns_clone is 0", "kernel.unprivileged_userns_clone=1"},
+		{"Ubuntu", map[string]string{"sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"},
+			"sysctl kernel.apparmor_restrict_unprivileged_userns is 1", "/etc/apparmor.d"},
+		{"systemd", map[string]string{"self/status": "Name:\tx\nSeccomp:\t2\n"}, "possibly a system call filter of who started this", "RestrictNamespaces="},
+		{"no kernel support", map[string]string{"self/ns/user": ""}, "the kernel has no user namespaces (CONFIG_USER_NS)", "use a kernel"},
+	} {
+		proc := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(proc, "self/ns"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		files := map[string]string{"self/ns/user": "there"}
+		for name, text := range c.files {
+			files[name] = text
+		}
+		for name, text := range files {
+			path := filepath.Join(proc, name)
+			if text == "" {
+				continue
+			}
+			if err := firstError(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f := whyForbidden(proc)
+		if strings.Join(f.By, "; ") != c.by || !strings.Contains(f.Hint, c.hint) || !strings.Contains(f.Hint, `sandbox.userNamespaces = "best-effort"`) {
+			t.Errorf("%s: %+v", c.what, f)
+		}
+	}
+}
