@@ -68,6 +68,9 @@ func (w *worker) Descriptors() []int {
 	return fds
 }
 
+// Change: a parser knows its queues and nothing else, and those stay.
+func (w *worker) Change(*ipc.Policy) error { return errors.New("a parser's policy does not change") }
+
 // Ready reads what waits on one queue and tells all of it.
 func (w *worker) Ready(fd int) error {
 	packets, err := w.reader.Read(fd)

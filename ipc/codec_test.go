@@ -51,7 +51,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 	t.Run("grants", func(t *testing.T) {
 		full := sampleGrants()
-		roundTrip(t, []Grants{full, {Until: 1, V4: "abcd"}, {Until: 1, V6: full.V6}, full}, NewGrantSender, NewGrantReceiver)
+		roundTrip(t, []Grants{full, {Kind: GrantsOpen, Until: 1, V4: "abcd"}, {Kind: GrantsSet, Until: 1, V6: full.V6}, {Kind: GrantsClose, V4: "abcd"}, {Kind: GrantsDone}, full}, NewGrantSender, NewGrantReceiver)
 	})
 	t.Run("policy", func(t *testing.T) {
 		full := samplePolicyItem()
@@ -189,7 +189,7 @@ func TestWouldBlock(t *testing.T) {
 	}
 	sent := 0
 	for ; ; sent++ {
-		g := Grants{Filter: uint32(sent), Until: 1, V4: strings.Repeat("abcd", 1000)}
+		g := Grants{Kind: GrantsOpen, Filter: uint32(sent), Until: 1, V4: strings.Repeat("abcd", 1000)}
 		err := s.Send(&g)
 		if errors.Is(err, ErrWouldBlock) {
 			break
@@ -224,7 +224,7 @@ func TestWouldBlock(t *testing.T) {
 func TestGrantsThatFit(t *testing.T) {
 	a, _ := pair(t, true, true)
 	s, sent := NewGrantSender(a), 0
-	g := Grants{Until: 1, V4: "abcd"}
+	g := Grants{Kind: GrantsOpen, Until: 1, V4: "abcd"}
 	for s.Send(&g) == nil {
 		sent++
 	}

@@ -13,8 +13,12 @@ type Signal uint32
 const (
 	// SignalReady: the cell is complete; the first thing a child ever says.
 	SignalReady Signal = iota + 1
-	// SignalLoaded: the policy is in force.
+	// SignalLoaded: the policy has been taken. The first one is in force; a
+	// later one is in force in the holder, and in the trafficworker when the
+	// holder has told it what is open under it.
 	SignalLoaded
+	// SignalInForce: the later one is in force in the trafficworker too.
+	SignalInForce
 	signalEnd
 )
 

@@ -112,13 +112,20 @@ func addresses(octets, n int) Addresses {
 func TestGrantsValidate(t *testing.T) {
 	for what, g := range map[string]Grants{
 		"zero":            {},
-		"no end":          {V4: "abcd"},
-		"negative end":    {Until: -1, V4: "abcd"},
-		"no address":      {Until: 1},
-		"V4 cut short":    {Until: 1, V4: "abcde"},
-		"V6 cut short":    {Until: 1, V6: "abcd"},
-		"too many":        {Until: 1, V4: strings.Repeat("abcd", MaxAddresses+1)},
-		"too many in all": {Until: 1, V4: strings.Repeat("abcd", MaxAddresses), V6: strings.Repeat("x", 16)},
+		"no kind":         {Until: 1, V4: "abcd"},
+		"unknown kind":    {Kind: GrantsDone + 1, Until: 1, V4: "abcd"},
+		"no end":          {Kind: GrantsOpen, V4: "abcd"},
+		"set to no end":   {Kind: GrantsSet, V4: "abcd"},
+		"negative end":    {Kind: GrantsOpen, Until: -1, V4: "abcd"},
+		"no address":      {Kind: GrantsOpen, Until: 1},
+		"V4 cut short":    {Kind: GrantsOpen, Until: 1, V4: "abcde"},
+		"V6 cut short":    {Kind: GrantsOpen, Until: 1, V6: "abcd"},
+		"too many":        {Kind: GrantsOpen, Until: 1, V4: strings.Repeat("abcd", MaxAddresses+1)},
+		"too many in all": {Kind: GrantsOpen, Until: 1, V4: strings.Repeat("abcd", MaxAddresses), V6: strings.Repeat("x", 16)},
+		"closed, no one":  {Kind: GrantsClose},
+		"closed until":    {Kind: GrantsClose, Until: 1, V4: "abcd"},
+		"done with one":   {Kind: GrantsDone, V4: "abcd"},
+		"done of filter":  {Kind: GrantsDone, Filter: 1},
 	} {
 		if err := g.Validate(); err == nil {
 			t.Errorf("%s: valid", what)

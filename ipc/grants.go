@@ -14,20 +14,53 @@ const (
 	MaxGrantsOfFilter = 65_536
 )
 
-// Grants is the message from the allowlist holder to the trafficworker:
-// these addresses of one filter are open until an instant. It only extends:
-// an address that is already open for longer stays so.
+// GrantsKind is what a message of grants does. Zero is invalid.
+type GrantsKind uint8
+
+// The kinds. GrantsSet, GrantsClose and GrantsDone are for a policy that has
+// changed; an answer only ever opens.
+const (
+	// GrantsOpen opens the addresses until an instant. It only extends: an
+	// address that is already open for longer stays so.
+	GrantsOpen GrantsKind = iota + 1
+	// GrantsSet has the addresses end at an instant, sooner or later.
+	GrantsSet
+	// GrantsClose closes the addresses.
+	GrantsClose
+	// GrantsDone says that all grants are now what the policy gives that the
+	// parent has announced to both: it is in force from here on.
+	GrantsDone
+	grantsKindEnd
+)
+
+// Grants is the message from the allowlist holder to the trafficworker about
+// addresses of one filter.
 type Grants struct {
+	Kind   GrantsKind
 	Filter uint32  // index of the filter
-	Until  Instant // when the grants end
+	Until  Instant // when the grants end; GrantsOpen and GrantsSet
 	V4     string  // 4 octets an address
 	V6     string  // 16 octets an address
 }
 
 // Validate checks everything that does not need the policy.
 func (g *Grants) Validate() error {
-	if g.Until <= 0 {
-		return errors.New("grants without an end")
+	switch g.Kind {
+	case GrantsOpen, GrantsSet:
+		if g.Until <= 0 {
+			return errors.New("grants without an end")
+		}
+	case GrantsClose:
+		if g.Until != 0 {
+			return errors.New("grants that are closed and have an end")
+		}
+	case GrantsDone:
+		if *g != (Grants{Kind: GrantsDone}) {
+			return errors.New("the end of the grants, with grants")
+		}
+		return nil
+	default:
+		return fmt.Errorf("grants of kind %d", g.Kind)
 	}
 	if len(g.V4)%4 != 0 || len(g.V6)%16 != 0 {
 		return errors.New("addresses cut short")

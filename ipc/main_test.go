@@ -88,7 +88,7 @@ func sampleResponse() ResponseFact {
 }
 
 func sampleGrants() Grants {
-	return Grants{Filter: 3, Until: 1 << 60, V4: "\xc0\x00\x02\x01", V6: strings.Repeat("\x20", 16)}
+	return Grants{Kind: GrantsOpen, Filter: 3, Until: 1 << 60, V4: "\xc0\x00\x02\x01", V6: strings.Repeat("\x20", 16)}
 }
 
 func samplePolicyItem() PolicyItem {

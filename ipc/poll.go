@@ -49,6 +49,20 @@ func (p *Poller) Remove(fd int) error {
 	return nil
 }
 
+// AwaitRoom makes Wait report once that fd can be written to, or its peer is
+// gone. It is for an end that is not waited on otherwise.
+func AwaitRoom(fd int) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: int32(fd)}
+	err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_ADD, fd, &ev)
+	if err == unix.EEXIST {
+		err = unix.EpollCtl(FDPoll, unix.EPOLL_CTL_MOD, fd, &ev)
+	}
+	if err != nil {
+		return fmt.Errorf("epoll_ctl: %w", err)
+	}
+	return nil
+}
+
 // Wait blocks until at least one descriptor is ready. The result is valid
 // until the next call.
 func (p *Poller) Wait() ([]int, error) {

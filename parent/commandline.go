@@ -27,7 +27,8 @@ const usage = `egress-eddie filters this host's outbound traffic by hostname.
 Usage: egress-eddie [-c FILE] [options]
        egress-eddie profile [-h] | audit [-h]   show the cells, check a running tree
 
-  -c FILE          configuration (default egress-eddie.toml)
+  -c FILE          configuration (default egress-eddie.toml);
+                   SIGHUP reads it again
   -t               check the configuration and exit
   -u USER          run as this user when started as root (default: egress-eddie
                    if there is such an account, else an unused number)

@@ -16,6 +16,7 @@ import (
 // States of sd_notify(3).
 const (
 	stateReady    = "READY=1\nSTATUS=filtering"
+	stateKept     = "READY=1\nSTATUS=filtering by the old configuration: the new one was refused, see the log"
 	stateStopping = "STOPPING=1\nSTATUS="
 	stateAlive    = "WATCHDOG=1"
 )
@@ -66,6 +67,16 @@ func openNotifier() (*notifier, error) {
 	}
 	n.fd = fd
 	return n, nil
+}
+
+// monotonic is CLOCK_MONOTONIC, in which the service manager is told when a
+// reload began.
+func monotonic() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0 // it cannot fail; a time long past would be taken for an old reload
+	}
+	return time.Duration(ts.Nano())
 }
 
 func takeVariable(name string) string {

@@ -77,6 +77,7 @@ func run(o options) error {
 	json := o.logFormat == "json" || o.logFormat == "" && !target.terminal()
 	d := &daemon{
 		options: o,
+		read:    make(chan reading, 1),
 		config:  c,
 		json:    json,
 		target:  target,
@@ -124,6 +125,9 @@ type daemon struct {
 	drops   *kernelDrops
 	tree    tree
 	rotated bool // SIGUSR1 came before the log could be handed to anyone
+	changed bool // SIGHUP came before there was a policy to change
+	reload  *reload
+	read    chan reading
 }
 
 // readyFor is how long the children may take to build their cells, loadFor
@@ -216,23 +220,27 @@ func (d *daemon) told(err error) {
 // child that does not read must not keep the parent from hearing of anything
 // else.
 func (d *daemon) sendPolicies() {
+	for _, c := range d.tree.children {
+		d.sendPolicy(c, d.config)
+	}
+}
+
+func (d *daemon) sendPolicy(c *child, from *config.Config) {
 	queues := make([]ipc.Queue, len(d.tree.queues))
 	for i, q := range d.tree.queues {
 		queues[i] = q.Queue
 	}
-	for _, c := range d.tree.children {
-		policy := policyFor(c.role, d.config, d.options, d.json, queues)
-		go func() {
-			if err := sendPolicy(c, policy.Items()); err != nil {
-				d.tree.events <- event{child: c, err: fmt.Errorf("sending the policy: %w", err)}
-			}
-		}()
-	}
+	policy := policyFor(c.role, from, d.options, d.json, queues)
+	go func() {
+		if err := sendItems(c, policy.Items()); err != nil {
+			d.tree.events <- event{child: c, err: fmt.Errorf("sending the policy: %w", err)}
+		}
+	}()
 }
 
-// sendPolicy sends one child its policy. That it died meanwhile is no error
+// sendItems sends one child its policy. That it died meanwhile is no error
 // here: its death, which is heard of next, says how and why.
-func sendPolicy(c *child, items []ipc.PolicyItem) error {
+func sendItems(c *child, items []ipc.PolicyItem) error {
 	sender := ipc.NewPolicySender(c.control)
 	for _, item := range items {
 		if err := sender.Send(&item); errors.Is(err, unix.EPIPE) {

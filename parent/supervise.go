@@ -17,8 +17,8 @@ import (
 // of their own, so Ctrl-C reaches the parent alone.
 func listen() <-chan os.Signal {
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1)
-	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
+	signal.Ignore(unix.SIGPIPE)
 	return signals
 }
 
@@ -44,10 +44,14 @@ func (d *daemon) await(what ipc.Signal, limit time.Duration, signals <-chan os.S
 			}
 			delete(missing, e.child)
 		case s := <-signals:
-			if s != unix.SIGUSR1 {
+			switch s {
+			case unix.SIGUSR1:
+				d.rotated = true // the children that hold the log cannot take it yet
+			case unix.SIGHUP:
+				d.changed = true
+			default:
 				return errStopped
 			}
-			d.rotated = true // the children that hold the log cannot take it yet
 		case <-timeout.C:
 			for c := range missing {
 				return exit.Errorf(exit.Software, "%s: did not come up within %v", c.role, limit)
@@ -63,6 +67,9 @@ func (d *daemon) supervise(signals <-chan os.Signal) error {
 	if d.rotated {
 		d.reopenLog()
 	}
+	if d.changed {
+		d.startReload()
+	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	beats, stopBeats := d.notify.beats()
@@ -70,12 +77,22 @@ func (d *daemon) supervise(signals <-chan os.Signal) error {
 	for {
 		select {
 		case e := <-d.tree.events:
-			return d.failure(e)
+			if err := d.hears(e); err != nil {
+				return err
+			}
 		case s := <-signals:
-			if s != unix.SIGUSR1 {
+			switch s {
+			case unix.SIGUSR1:
+				d.reopenLog()
+			case unix.SIGHUP:
+				d.startReload()
+			default:
 				return errStopped
 			}
-			d.reopenLog()
+		case r := <-d.read:
+			d.haveRead(r)
+		case <-d.reload.expired():
+			return d.tooLong()
 		case <-tick.C:
 			d.reportDrops()
 			d.told(d.notify.flush())

@@ -41,7 +41,7 @@ var (
 		{unix.CLONE_SIGHAND, "CLONE_SIGHAND"}, {unix.CLONE_THREAD, "CLONE_THREAD"},
 		{unix.CLONE_SYSVSEM, "CLONE_SYSVSEM"}, {unix.CLONE_SETTLS, "CLONE_SETTLS"},
 	}}
-	opening = argument{name: "flags", flags: []word{
+	opening = argument{name: "flags", values: []word{{unix.O_RDONLY, "O_RDONLY"}}, flags: []word{
 		{unix.O_ACCMODE, "O_ACCMODE"}, {unix.O_WRONLY, "O_WRONLY"}, {unix.O_RDWR, "O_RDWR"},
 		{unix.O_APPEND, "O_APPEND"}, {unix.O_TRUNC, "O_TRUNC"},
 	}}
@@ -99,7 +99,7 @@ func (c *condition) text(a argument) string {
 	case hasOnlyBits:
 		return a.name + " has no bit but " + a.show(c.values[0])
 	case maskedIs:
-		return a.name + " under " + a.show(c.values[0]) + " is " + a.show(c.values[1])
+		return a.name + " under " + a.show(c.values[0]) + " is " + oneOf(a.shown(c.values[1:]))
 	}
 	return fmt.Sprintf("%s: condition of kind %d with %#x", a.name, c.kind, c.values)
 }

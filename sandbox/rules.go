@@ -18,7 +18,7 @@ type condition struct {
 	arg  uint
 	kind conditionKind
 	// isOneOf, is64OneOf: the values; inRange: first and last; hasOnlyBits: the
-	// mask; maskedIs: the mask and the value.
+	// mask; maskedIs: the mask and then the values.
 	values []uint64
 }
 
@@ -56,9 +56,9 @@ func only(arg uint, mask uint64) condition {
 	return condition{arg: arg, kind: hasOnlyBits, values: []uint64{mask}}
 }
 
-// masked: the low 32 bits of the argument under mask are value.
-func masked(arg uint, mask, value uint64) condition {
-	return condition{arg: arg, kind: maskedIs, values: []uint64{mask, value}}
+// masked: the low 32 bits of the argument under mask are one of the values.
+func masked(arg uint, mask uint64, values ...uint64) condition {
+	return condition{arg: arg, kind: maskedIs, values: append([]uint64{mask}, values...)}
 }
 
 // The canary: a call that nobody needs, with an answer that is never 0 (99

@@ -106,9 +106,8 @@ func (c *condition) code() ([]bpf.Instruction, error) {
 		return append(noHigh, low,
 			bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: ^uint32(c.values[0]), SkipFalse: 1}, kill), nil
 	case maskedIs:
-		return []bpf.Instruction{low,
-			bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: uint32(c.values[0])},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(c.values[1]), SkipTrue: 1}, kill}, nil
+		masked := []bpf.Instruction{low, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: uint32(c.values[0])}}
+		return append(masked, equalsOneOf(c.values[1:])...), nil
 	}
 	return nil, bug("condition of kind %d", c.kind)
 }

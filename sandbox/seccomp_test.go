@@ -77,7 +77,7 @@ func holds(c condition, arg uint64) bool {
 	case hasOnlyBits:
 		return arg|c.values[0] == c.values[0]
 	case maskedIs:
-		return low&c.values[0] == c.values[1]
+		return slices.Contains(c.values[1:], low&c.values[0])
 	}
 	panic(c.kind)
 }

@@ -13,6 +13,7 @@ import (
 // or for longer than the filter's allowAnswersFor from now.
 type table struct {
 	filters []ipc.Filter
+	next    []ipc.Filter // announced by the parent, in force with the holder's GrantsDone
 	grants  *expiring.Group[netip.Addr, struct{}]
 }
 
@@ -28,17 +29,29 @@ func newTable(filters []ipc.Filter) (*table, error) {
 	}, nil
 }
 
-// add takes a validated message. An error is something that an honest holder
-// never sends; then nothing of the message was taken.
-func (t *table) add(now ipc.Instant, g *ipc.Grants) error {
-	if int(g.Filter) >= len(t.filters) {
-		return fmt.Errorf("grants for the unknown filter %d", g.Filter)
+// take takes a validated message, and reports whether an announced policy is
+// in force with it. An error is something that an honest holder never sends;
+// then nothing of the message was taken.
+func (t *table) take(now ipc.Instant, g *ipc.Grants) (inForce bool, err error) {
+	if g.Kind == ipc.GrantsDone {
+		return true, t.commit(now)
 	}
+	if int(g.Filter) >= len(t.filters) {
+		return false, fmt.Errorf("grants for the unknown filter %d", g.Filter)
+	}
+	if g.Kind == ipc.GrantsClose {
+		g.Each(func(a netip.Addr) { t.grants.Delete(int(g.Filter), a) })
+		return false, nil
+	}
+	return false, t.add(now, g)
+}
+
+func (t *table) add(now ipc.Instant, g *ipc.Grants) error {
 	f := &t.filters[g.Filter]
 	if f.AllowAnswersFor <= 0 {
 		return fmt.Errorf("grants for filter %q, which grants nothing", f.Name)
 	}
-	if g.Until > now.Add(f.AllowAnswersFor) {
+	if g.Until > now.Add(t.longest(g.Filter)) {
 		return fmt.Errorf("grants for filter %q that last too long", f.Name)
 	}
 	special := 0
@@ -51,6 +64,9 @@ func (t *table) add(now ipc.Instant, g *ipc.Grants) error {
 		return fmt.Errorf("grants for filter %q with %d special addresses", f.Name, special)
 	}
 	g.Each(func(a netip.Addr) {
+		if g.Kind == ipc.GrantsSet { // else an entry keeps a later end
+			t.grants.Delete(int(g.Filter), a)
+		}
 		// At a bound the table may refuse: then the address stays closed.
 		t.grants.Put(now, int(g.Filter), a, struct{}{}, g.Until)
 	})

@@ -36,8 +36,8 @@ func octets(addresses ...string) string {
 func TestGrant(t *testing.T) {
 	tab := testTable(t)
 	a4, a6, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.2")
-	g := &ipc.Grants{Filter: 0, Until: testNow.Add(time.Minute), V4: octets("192.0.2.1"), V6: octets("2001:db8::1")}
-	if err := tab.add(testNow, g); err != nil {
+	g := &ipc.Grants{Kind: ipc.GrantsOpen, Filter: 0, Until: testNow.Add(time.Minute), V4: octets("192.0.2.1"), V6: octets("2001:db8::1")}
+	if _, err := tab.take(testNow, g); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range []struct {
@@ -67,7 +67,7 @@ func TestGrantExtends(t *testing.T) {
 	tab := testTable(t)
 	a := netip.MustParseAddr("192.0.2.1")
 	for _, until := range []ipc.Instant{testNow + 10, testNow + 30, testNow + 20} {
-		if err := tab.add(testNow, &ipc.Grants{Until: until, V4: octets("192.0.2.1")}); err != nil {
+		if _, err := tab.take(testNow, &ipc.Grants{Kind: ipc.GrantsOpen, Until: until, V4: octets("192.0.2.1")}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -95,19 +95,21 @@ func TestUnbelievedGrants(t *testing.T) {
 		"mapped loopback":     {Filter: 0, Until: minute, V4: octets(honest4), V6: octets("::ffff:127.0.0.1")},
 		"NAT64 of metadata":   {Filter: 0, Until: minute, V4: octets(honest4), V6: octets("64:ff9b::a9fe:a9fe")},
 	} {
-		if err := g.Validate(); err != nil {
-			t.Fatalf("%s: %v", what, err)
-		}
-		tab := testTable(t)
-		if err := tab.add(testNow, &g); err == nil {
-			t.Errorf("%s: believed", what)
-		}
-		for filter := range uint32(3) {
-			g.Each(func(a netip.Addr) {
-				if tab.open(testNow, filter, a) {
-					t.Errorf("%s: %v is open in filter %d", what, a, filter)
-				}
-			})
+		for _, g.Kind = range []ipc.GrantsKind{ipc.GrantsOpen, ipc.GrantsSet} {
+			if err := g.Validate(); err != nil {
+				t.Fatalf("%s: %v", what, err)
+			}
+			tab := testTable(t)
+			if _, err := tab.take(testNow, &g); err == nil {
+				t.Errorf("%s: believed", what)
+			}
+			for filter := range uint32(3) {
+				g.Each(func(a netip.Addr) {
+					if tab.open(testNow, filter, a) {
+						t.Errorf("%s: %v is open in filter %d", what, a, filter)
+					}
+				})
+			}
 		}
 	}
 }
@@ -116,7 +118,7 @@ func TestUnbelievedGrants(t *testing.T) {
 // nothing.
 func TestEndedGrant(t *testing.T) {
 	tab := testTable(t)
-	if err := tab.add(testNow, &ipc.Grants{Filter: 0, Until: testNow, V4: octets("192.0.2.1")}); err != nil {
+	if _, err := tab.take(testNow, &ipc.Grants{Kind: ipc.GrantsOpen, Filter: 0, Until: testNow, V4: octets("192.0.2.1")}); err != nil {
 		t.Error(err)
 	}
 	if tab.open(testNow, 0, netip.MustParseAddr("192.0.2.1")) {
@@ -128,7 +130,7 @@ func TestEndedGrant(t *testing.T) {
 func TestLongestGrant(t *testing.T) {
 	tab := testTable(t)
 	now := ipc.Instant(1 << 61)
-	if err := tab.add(now, &ipc.Grants{Filter: 2, Until: now + 1<<62, V4: octets("192.0.2.1")}); err != nil {
+	if _, err := tab.take(now, &ipc.Grants{Kind: ipc.GrantsOpen, Filter: 2, Until: now + 1<<62, V4: octets("192.0.2.1")}); err != nil {
 		t.Error(err)
 	}
 	if !tab.open(now, 2, netip.MustParseAddr("192.0.2.1")) {
@@ -141,14 +143,14 @@ func TestTableIsBounded(t *testing.T) {
 	tab := testTable(t)
 	last := netip.MustParseAddr("10.0.0.0")
 	for n := 0; n < ipc.MaxGrantsOfFilter+5000; {
-		g := ipc.Grants{Filter: 0, Until: testNow.Add(time.Minute)}
+		g := ipc.Grants{Kind: ipc.GrantsOpen, Filter: 0, Until: testNow.Add(time.Minute)}
 		var b []byte
 		for range 1000 {
 			b, last = append(b, last.AsSlice()...), last.Next()
 			n++
 		}
 		g.V4 = string(b)
-		if err := tab.add(testNow, &g); err != nil {
+		if _, err := tab.take(testNow, &g); err != nil {
 			t.Fatal(err)
 		}
 	}

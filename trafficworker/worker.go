@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
@@ -45,10 +46,8 @@ func newWorker(p *ipc.Policy) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, q := range p.Queues {
-		if q.Kind != ipc.QueueTraffic || int(q.Slot) != i || int(q.Filter) >= len(p.Filters) || p.Filters[q.Filter].AllowAll {
-			return nil, fmt.Errorf("queue %d: %s queue of filter %d in slot %d", q.Number, q.Kind, q.Filter, q.Slot)
-		}
+	if err := checkQueues(p); err != nil {
+		return nil, err
 	}
 	return &worker{
 		queues:   p.Queues,
@@ -61,6 +60,26 @@ func newWorker(p *ipc.Policy) (*worker, error) {
 		}),
 		warned: map[queue.Hook]bool{},
 	}, nil
+}
+
+func checkQueues(p *ipc.Policy) error {
+	for i, q := range p.Queues {
+		if q.Kind != ipc.QueueTraffic || int(q.Slot) != i || int(q.Filter) >= len(p.Filters) || p.Filters[q.Filter].AllowAll {
+			return fmt.Errorf("queue %d: %s queue of filter %d in slot %d", q.Number, q.Kind, q.Filter, q.Slot)
+		}
+	}
+	return nil
+}
+
+// Change takes the policy that is to come, for the queues that there are.
+func (w *worker) Change(p *ipc.Policy) error {
+	if err := checkQueues(p); err != nil {
+		return err
+	}
+	if !slices.Equal(p.Queues, w.queues) {
+		return errors.New("a change of policy that changes queues")
+	}
+	return w.table.announce(p.Filters)
 }
 
 // Descriptors are the queue sockets and the grants.
@@ -115,8 +134,14 @@ func (w *worker) drain() error {
 		case err != nil:
 			return fmt.Errorf("the allowlist broke the protocol: %w", err)
 		}
-		if err := w.table.add(ipc.Now(), g); err != nil {
+		inForce, err := w.table.take(ipc.Now(), g)
+		if err != nil {
 			return fmt.Errorf("the allowlist broke the protocol: %w", err)
+		}
+		if inForce {
+			if err := child.Tell(ipc.SignalInForce); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

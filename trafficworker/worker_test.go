@@ -54,7 +54,7 @@ func TestDrain(t *testing.T) {
 	s := ipc.NewGrantSender(holder)
 	sent := 0
 	for ; ; sent++ {
-		g := ipc.Grants{Until: ipc.Now().Add(time.Second * 30), V4: string([]byte{10, 0, byte(sent >> 8), byte(sent)})}
+		g := ipc.Grants{Kind: ipc.GrantsOpen, Until: ipc.Now().Add(time.Second * 30), V4: string([]byte{10, 0, byte(sent >> 8), byte(sent)})}
 		if err := s.Send(&g); errors.Is(err, ipc.ErrWouldBlock) {
 			break
 		} else if err != nil {
@@ -82,9 +82,9 @@ func TestHostileHolder(t *testing.T) {
 		"another edge's type": func(fd int) error {
 			return ipc.NewPolicySender(fd).Send(&ipc.PolicyItem{Kind: ipc.PolicyDone})
 		},
-		"no address": func(fd int) error { return ipc.NewGrantSender(fd).Send(&ipc.Grants{Until: 1}) },
+		"no address": func(fd int) error { return ipc.NewGrantSender(fd).Send(&ipc.Grants{Kind: ipc.GrantsOpen, Until: 1}) },
 		"special address": func(fd int) error {
-			return ipc.NewGrantSender(fd).Send(&ipc.Grants{Until: ipc.Now() + 1e9, V4: octets("127.0.0.1")})
+			return ipc.NewGrantSender(fd).Send(&ipc.Grants{Kind: ipc.GrantsOpen, Until: ipc.Now() + 1e9, V4: octets("127.0.0.1")})
 		},
 	} {
 		w, holder := drainer(t)

@@ -40,6 +40,11 @@ func TestNotifyFromTheCell(t *testing.T) {
 					t.Errorf("%s has the environment %q, %v", role, environ, err)
 				}
 			}
+			if err := unix.Kill(cmd.Process.Pid, unix.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			hears(t, fd, "RELOADING=1", patience)
+			hears(t, fd, "READY=1", patience)
 			d.expectExit(0)
 			if err := unix.Kill(cmd.Process.Pid, unix.SIGTERM); err != nil {
 				t.Fatal(err)

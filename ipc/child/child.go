@@ -29,6 +29,8 @@ type Worker interface {
 	Ready(fd int) error
 	// Descriptors are those to wait on besides the control socket.
 	Descriptors() []int
+	// Change is called with a policy that takes the place of the present one.
+	Change(p *ipc.Policy) error
 	// Close is called once at the end, with the parent gone or err the reason.
 	Close()
 }
@@ -79,7 +81,7 @@ func run(role ipc.Role, queues int, in sandbox.Isolation, load func(*ipc.Policy)
 	if err := sandbox.Enter(role, queues, in); err != nil {
 		return err
 	}
-	if err := tell(ipc.SignalReady); err != nil {
+	if err := Tell(ipc.SignalReady); err != nil {
 		return err
 	}
 	control := ipc.NewPolicyReceiver(ipc.FDControl)
@@ -104,7 +106,7 @@ func run(role ipc.Role, queues int, in sandbox.Isolation, load func(*ipc.Policy)
 			return fmt.Errorf("descriptor %d: %w", fd, err)
 		}
 	}
-	if err := tell(ipc.SignalLoaded); err != nil {
+	if err := Tell(ipc.SignalLoaded); err != nil {
 		return err
 	}
 	// EPIPE is the parent's end of the verdicts, gone before the control
@@ -115,7 +117,8 @@ func run(role ipc.Role, queues int, in sandbox.Isolation, load func(*ipc.Policy)
 	return nil
 }
 
-func tell(s ipc.Signal) error {
+// Tell sends the parent a signal.
+func Tell(s ipc.Signal) error {
 	if err := ipc.SendPacket(ipc.FDControl, ipc.AppendSignal(nil, s)); err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
@@ -142,6 +145,7 @@ func receivePolicy(control policyReceiver) (*ipc.Policy, error) {
 }
 
 func loop(poller *ipc.Poller, control policyReceiver, w Worker) error {
+	c := changes{control: control, worker: w}
 	for {
 		ready, err := poller.Wait()
 		if err != nil {
@@ -149,7 +153,7 @@ func loop(poller *ipc.Poller, control policyReceiver, w Worker) error {
 		}
 		for _, fd := range ready {
 			if fd == ipc.FDControl {
-				err = order(control)
+				err = c.order()
 			} else if err = w.Ready(fd); errors.Is(err, io.EOF) {
 				err = poller.Remove(fd)
 			}
@@ -158,22 +162,4 @@ func loop(poller *ipc.Poller, control policyReceiver, w Worker) error {
 			}
 		}
 	}
-}
-
-// order takes one message of the parent after the policy.
-func order(control policyReceiver) error {
-	item, passed, err := control.RecvWith()
-	if errors.Is(err, io.EOF) {
-		return errEnd
-	}
-	if err != nil {
-		return fmt.Errorf("control: %w", err)
-	}
-	if item.Kind != ipc.PolicyLog || passed < 0 {
-		return fmt.Errorf("control: item of kind %d out of turn", item.Kind)
-	}
-	if err := unix.Dup3(passed, ipc.FDLog, unix.O_CLOEXEC); err != nil {
-		return fmt.Errorf("control: new log: %w", err)
-	}
-	return unix.Close(passed)
 }

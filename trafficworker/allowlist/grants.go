@@ -21,11 +21,11 @@ func (p *Plan) grant(f *ipc.ResponseFact, c *chain, until ipc.Instant) {
 		// ::ffff:1.2.3.4 is reached by an IPv4 packet to 1.2.3.4.
 		p.grantOne(netip.AddrFrom16([16]byte([]byte(f.AAAA.Octets[16*i:16*i+16]))).Unmap(), c.from(owner))
 	}
-	for rest := p.addresses; len(rest) > 0; {
-		n := min(len(rest), grantsAtOnce)
-		p.Grants = append(p.Grants, pack(uint32(p.Filter), until, rest[:n]))
-		rest = rest[n:]
+	all := make([]netip.Addr, len(p.addresses))
+	for i, a := range p.addresses {
+		all[i] = a.what
 	}
+	p.Grants = pack(ipc.Grants{Kind: ipc.GrantsOpen, Filter: uint32(p.Filter), Until: until}, all)
 }
 
 func (p *Plan) grantOne(a netip.Addr, from uint8) {
@@ -36,16 +36,22 @@ func (p *Plan) grantOne(a netip.Addr, from uint8) {
 	p.addresses = append(p.addresses, taught[netip.Addr]{a, from})
 }
 
-func pack(filter uint32, until ipc.Instant, addresses []taught[netip.Addr]) ipc.Grants {
-	var v4, v6 []byte
-	for _, a := range addresses {
-		if a.what.Is4() {
-			v4 = append(v4, a.what.AsSlice()...)
-		} else {
-			v6 = append(v6, a.what.AsSlice()...)
+// pack makes as many messages like g as it takes to carry the addresses.
+func pack(g ipc.Grants, addresses []netip.Addr) (messages []ipc.Grants) {
+	for len(addresses) > 0 {
+		n := min(len(addresses), grantsAtOnce)
+		var v4, v6 []byte
+		for _, a := range addresses[:n] {
+			if a.Is4() {
+				v4 = append(v4, a.AsSlice()...)
+			} else {
+				v6 = append(v6, a.AsSlice()...)
+			}
 		}
+		g.V4, g.V6 = string(v4), string(v6)
+		messages, addresses = append(messages, g), addresses[n:]
 	}
-	return ipc.Grants{Filter: filter, Until: until, V4: string(v4), V6: string(v6)}
+	return messages
 }
 
 // commitAddress remembers a grant that the trafficworker has been handed.

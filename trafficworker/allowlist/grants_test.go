@@ -13,7 +13,7 @@ func TestGrantsAreWhatTheAnswerHolds(t *testing.T) {
 	p := exchange(t, e, start, query(handleWeb, "example.com"), func(a *answer) {
 		a.addr("example.com", "192.0.2.1", "192.0.2.2", "2001:db8::1", "::ffff:192.0.2.3")
 	})
-	want := ipc.Grants{Filter: 0, Until: start.Add(webLasts),
+	want := ipc.Grants{Kind: ipc.GrantsOpen, Filter: 0, Until: start.Add(webLasts),
 		V4: "\xc0\x00\x02\x01\xc0\x00\x02\x02\xc0\x00\x02\x03", V6: string(ip("2001:db8::1").AsSlice())}
 	if len(p.Grants) != 1 || p.Grants[0] != want {
 		t.Errorf("grants %+v, want %+v", p.Grants, want)

@@ -37,6 +37,8 @@ type holder struct {
 	requests  *ipc.Receiver[ipc.RequestFact, *ipc.RequestFact]
 	responses *ipc.Receiver[ipc.ResponseFact, *ipc.ResponseFact]
 	grants    *ipc.Sender[ipc.Grants]
+	owed      []ipc.Grants // what the trafficworker has to be told before anything else
+	waited    uint64       // how often there was no room for it
 	verdicts  *ipc.VerdictSender
 	log       *logging.Logger
 }
@@ -66,6 +68,9 @@ func (h *holder) Descriptors() []int { return []int{ipc.FDRequests, ipc.FDRespon
 
 // Ready takes the facts that wait on one edge and answers each with a verdict.
 func (h *holder) Ready(fd int) error {
+	if fd == ipc.FDGrants { // there is room
+		return h.payOwed()
+	}
 	role, one := ipc.RoleRequests, h.request
 	if fd == ipc.FDResponses {
 		role, one = ipc.RoleResponses, h.response
@@ -132,6 +137,10 @@ func (h *holder) response(now ipc.Instant) error {
 // returns what was written, for the log.
 func (h *holder) handOver(now ipc.Instant, p *Plan) (granted []ipc.Grants, err error) {
 	all := p.Grants
+	if len(all) > 0 && len(h.owed) > 0 { // it would be undone by what is older
+		h.engine.NotSent(p)
+		return nil, nil
+	}
 	for i := range all {
 		err := h.grants.Send(&all[i])
 		switch {
@@ -144,6 +153,41 @@ func (h *holder) handOver(now ipc.Instant, p *Plan) (granted []ipc.Grants, err e
 	}
 	h.engine.Commit(now, p)
 	return all, nil
+}
+
+// Change puts another policy in force here, and then in the trafficworker, who
+// is told what no longer is open and after it that this is all.
+func (h *holder) Change(p *ipc.Policy) error {
+	c, err := h.engine.Change(ipc.Now(), p)
+	if err != nil {
+		return err
+	}
+	h.policy, p.Hostnames = p, nil
+	h.log.Info("policy changed", "grants_kept", c.Kept, "grants_shortened", c.Shortened, "grants_closed", c.Closed,
+		"learnt_kept", c.NamesKept, "learnt_forgotten", c.NamesForgotten, "pending", c.PendingRequests)
+	h.owed = append(append(h.owed, c.Grants...), ipc.Grants{Kind: ipc.GrantsDone})
+	return h.payOwed()
+}
+
+// payOwed tells the trafficworker what there is room for, and has the rest
+// wait for more. Until all is told nothing else is opened.
+func (h *holder) payOwed() error {
+	for len(h.owed) > 0 {
+		err := h.grants.Send(&h.owed[0])
+		switch {
+		case errors.Is(err, ipc.ErrWouldBlock):
+			h.waited++
+			return ipc.AwaitRoom(ipc.FDGrants)
+		case errors.Is(err, unix.EPIPE): // it is gone, and everything closed with it
+			h.owed = nil
+			return nil
+		case err != nil:
+			return fmt.Errorf("changing grants: %w", err)
+		}
+		h.owed = h.owed[1:]
+	}
+	h.owed = nil
+	return nil
 }
 
 func (h *holder) decision(event string, p *ipc.Packet, o *Outcome) *logging.Decision {
@@ -208,7 +252,7 @@ func (h *holder) Close() {
 	c := h.engine.Counts()
 	fields := []any{"requests", c.Requests, "responses", c.Responses,
 		"special_addresses", c.Special, "names_left_out", c.LeftOut,
-		"learnt_evicted", c.LearntEvicted, "grants_evicted", c.GrantsEvicted}
+		"learnt_evicted", c.LearntEvicted, "grants_evicted", c.GrantsEvicted, "changes_waited", h.waited}
 	for reason := range ipc.Reasons() {
 		if n := c.Drops[reason]; n > 0 {
 			fields = append(fields, "dropped: "+reason.String(), n)

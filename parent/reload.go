@@ -1,0 +1,136 @@
+package parent
+
+import (
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
+	"github.com/capnspacehook/egress-eddie/parent/config"
+)
+
+// reload is a change of policy, from SIGHUP until the trafficworker has said
+// that it is in force. Nothing changes before the new file has been read and
+// found right as a whole. Then, so that no packet is ever judged by half a
+// policy:
+//
+//  1. the trafficworker takes the new one and keeps judging by the old;
+//  2. the holder takes it, answers by it from then on, and tells the
+//     trafficworker which grants are closed by it;
+//  3. with the holder's word that this was all, the trafficworker judges by it.
+//
+// The parsers know no policy.
+type reload struct {
+	config  *config.Config // nil while it is being read
+	missing map[signalOf]bool
+	limit   *time.Timer
+	again   bool // asked for once more meanwhile
+}
+
+// signalOf is what is waited for, and from whom.
+type signalOf struct {
+	role   ipc.Role
+	signal ipc.Signal
+}
+
+// reading is the outcome of reading the file.
+type reading struct {
+	config *config.Config
+	err    error
+}
+
+// startReload begins a reload, or has it follow the one that is under way.
+func (d *daemon) startReload() {
+	if d.reload != nil {
+		d.reload.again = true
+		return
+	}
+	d.told(d.notify.say(reloading()))
+	d.reload = &reload{limit: time.NewTimer(loadFor)}
+	go func() { // it may be large, and the parent must hear of its children
+		c, err := reread(d.options.config, d.tree.queues)
+		d.read <- reading{c, err}
+	}()
+}
+
+// expired is when a reload has taken too long, or never.
+func (r *reload) expired() <-chan time.Time {
+	if r == nil {
+		return nil
+	}
+	return r.limit.C
+}
+
+// haveRead goes on with a file that is right.
+func (d *daemon) haveRead(r reading) {
+	if r.err != nil {
+		d.log.Error("the configuration was not reloaded, the old one is in force", "error", strings.ReplaceAll(r.err.Error(), "\n", "; "))
+		d.endReload(stateKept)
+		return
+	}
+	for _, w := range r.config.Warnings {
+		d.log.Warn(w)
+	}
+	d.reload.config = r.config
+	d.change(ipc.RoleTraffic, ipc.SignalLoaded)
+}
+
+// change sends a child the new policy, and waits for what comes of it.
+func (d *daemon) change(role ipc.Role, signals ...ipc.Signal) {
+	d.reload.missing = map[signalOf]bool{}
+	for _, s := range signals {
+		d.reload.missing[signalOf{role, s}] = true
+	}
+	for _, c := range d.tree.children {
+		if c.role == role {
+			d.sendPolicy(c, d.reload.config)
+		}
+	}
+}
+
+// hears takes what a child says while it is supervised: nothing, but for what
+// a reload waits for.
+func (d *daemon) hears(e event) error {
+	what := signalOf{e.child.role, e.signal}
+	if d.reload == nil || e.died != nil || e.err != nil || !d.reload.missing[what] {
+		return d.failure(e)
+	}
+	delete(d.reload.missing, what)
+	switch {
+	case len(d.reload.missing) > 0:
+	case what.role == ipc.RoleTraffic && what.signal == ipc.SignalLoaded:
+		d.log.Info("reloading: the trafficworker has the new policy, the holder is next")
+		d.change(ipc.RoleAllowlist, ipc.SignalLoaded)
+		d.reload.missing[signalOf{ipc.RoleTraffic, ipc.SignalInForce}] = true
+	default:
+		d.log.Info("configuration reloaded", "filters", len(d.reload.config.Filters))
+		d.endReload(stateReady)
+	}
+	return nil
+}
+
+func (d *daemon) endReload(state string) {
+	again := d.reload.again
+	d.reload.limit.Stop()
+	d.reload = nil
+	debug.FreeOSMemory()
+	d.told(d.notify.say(state))
+	if again {
+		d.startReload()
+	}
+}
+
+// tooLong is the error of a reload that a child does not answer.
+func (d *daemon) tooLong() error {
+	for what := range d.reload.missing {
+		return exit.Errorf(exit.Software, "%s: did not take a changed policy within %v", what.role, loadFor)
+	}
+	return exit.Errorf(exit.Software, "the configuration could not be read within %v", loadFor)
+}
+
+// reloading is the state of sd_notify(3) that goes before READY=1.
+func reloading() string {
+	return fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d\nSTATUS=reloading", monotonic()/time.Microsecond)
+}
