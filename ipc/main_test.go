@@ -93,7 +93,7 @@ func sampleGrants() Grants {
 
 func samplePolicyItem() PolicyItem {
 	return PolicyItem{
-		Kind: PolicyNames, Settings: Settings{true, true, true, true},
+		Kind: PolicyNames, Settings: Settings{true, true, true, true, true},
 		Queue:   Queue{1, 2, 3, QueueTraffic, 4},
 		Filter:  Filter{1, "f", true, 1 << 62},
 		NamesOf: 1, Names: []name.Name{sampleName("a", "example")},

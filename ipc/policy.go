@@ -83,6 +83,7 @@ type Settings struct {
 	Debug          bool // log accepted traffic too (-d)
 	FullDNS        bool // log whole DNS messages (-f)
 	JSON           bool // log format
+	Journal        bool // the log is the journal's, see logging.Options
 	InterfaceCheck bool // responses must arrive by the interface the request left by
 }
 

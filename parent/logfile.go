@@ -14,9 +14,10 @@ type logTarget struct {
 	path    string // empty for stdout and stderr
 	fd      int
 	created bool // by this process
+	journal bool // it is the journal's stream; what has a path never is
 }
 
-func openLog(where string) (*logTarget, error) {
+func openLog(where string, journal journalStream) (*logTarget, error) {
 	source := -1
 	switch where {
 	case "stdout":
@@ -39,7 +40,7 @@ func openLog(where string) (*logTarget, error) {
 	if err != nil {
 		return nil, exit.Errorf(exit.Usage, "-l %s: %w", where, err)
 	}
-	return &logTarget{fd: fd}, nil
+	return &logTarget{fd: fd, journal: journal.is(fd)}, nil
 }
 
 // openLogFile opens for appending: every line is one write by one of three

@@ -25,6 +25,8 @@ func Main(args []string) int {
 	if len(args) > 0 && commands[args[0]] != nil {
 		return mainOf(commands[args[0]], args[1:])
 	}
+	journal := takeJournalStream()
+	stderr := journal.stderr()
 	o, err := parseCommandLine(args, os.Stdout)
 	if errors.Is(err, errHelp) {
 		return 0
@@ -34,10 +36,10 @@ func Main(args []string) int {
 		return 0
 	}
 	if err == nil {
-		err = run(o)
+		err = run(o, journal, stderr)
 	}
 	if err != nil {
-		complain(os.Stderr, err)
+		complain(stderr, err)
 	}
 	return exit.Code(err)
 }
@@ -60,7 +62,7 @@ func complain(w io.Writer, err error) {
 }
 
 // run is the life of the parent from top to bottom.
-func run(o options) error {
+func run(o options, journal journalStream, stderr io.Writer) error {
 	signals := listen() // first: a large configuration takes seconds to read
 	c, err := load(o)
 	if err != nil || o.test {
@@ -70,7 +72,7 @@ func run(o options) error {
 		// AllThreadsSyscall refuses to work beside cgo's threads.
 		return exit.Errorf(exit.Software, "built with cgo: rebuild with CGO_ENABLED=0")
 	}
-	target, err := openLog(o.log)
+	target, err := openLog(o.log, journal)
 	if err != nil {
 		return err
 	}
@@ -81,14 +83,16 @@ func run(o options) error {
 		config:  c,
 		json:    json,
 		target:  target,
-		log:     logging.New(target.fd, logging.Options{Process: string(ipc.RoleParent), JSON: json, Debug: o.debug}),
+		log: logging.New(target.fd, logging.Options{
+			Process: string(ipc.RoleParent), JSON: json, Debug: o.debug, Journal: target.journal,
+		}),
 	}
 	err = d.run(signals)
 	if err != nil {
 		d.log.Error("stopped", "error", strings.ReplaceAll(err.Error(), "\n", "; "), "status", exit.Code(err))
 	}
 	if closeErr := d.log.Close(500 * time.Millisecond); closeErr != nil {
-		complain(os.Stderr, closeErr) // lost lines are no other way to end
+		complain(stderr, closeErr) // lost lines are no other way to end
 	}
 	return err
 }
@@ -230,7 +234,7 @@ func (d *daemon) sendPolicy(c *child, from *config.Config) {
 	for i, q := range d.tree.queues {
 		queues[i] = q.Queue
 	}
-	policy := policyFor(c.role, from, d.options, d.json, queues)
+	policy := policyFor(c.role, from, d.options, d.json, d.target.journal, queues)
 	go func() {
 		if err := sendItems(c, policy.Items()); err != nil {
 			d.tree.events <- event{child: c, err: fmt.Errorf("sending the policy: %w", err)}

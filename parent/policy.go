@@ -46,11 +46,12 @@ var (
 
 // policyFor is what one role needs to know of the configuration, and no more:
 // a parser knows no names, the trafficworker none either.
-func policyFor(role ipc.Role, c *config.Config, o options, json bool, queues []ipc.Queue) *ipc.Policy {
+func policyFor(role ipc.Role, c *config.Config, o options, json, journal bool, queues []ipc.Queue) *ipc.Policy {
 	p := &ipc.Policy{Settings: ipc.Settings{
 		Debug:          o.debug,
 		FullDNS:        o.fullDNS,
 		JSON:           json,
+		Journal:        journal,
 		InterfaceCheck: c.ResponseInterfaceCheck,
 	}}
 	p.Queues = slotted(queues, readKinds[role])

@@ -95,7 +95,7 @@ func TestVersion(t *testing.T) {
 func TestLogFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "log")
-	l, err := openLog(path)
+	l, err := openLog(path, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,14 +138,14 @@ func TestLogFile(t *testing.T) {
 	if got, _ := os.ReadFile(path); string(got) != "three\nfour\n" {
 		t.Errorf("%q", got)
 	}
-	if _, err := openLog(l.path); exit.Code(err) != exit.Usage || !strings.Contains(err.Error(), l.path) {
+	if _, err := openLog(l.path, ""); exit.Code(err) != exit.Usage || !strings.Contains(err.Error(), l.path) {
 		t.Errorf("code %d: %v", exit.Code(err), err)
 	}
 }
 
 func TestLogStandard(t *testing.T) {
 	for _, where := range []string{"stdout", "stderr"} {
-		l, err := openLog(where)
+		l, err := openLog(where, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -328,7 +328,7 @@ func TestPolicyFor(t *testing.T) {
 		ipc.RoleTraffic:   {[]uint16{12, 13}, 2, 0},
 		ipc.RoleAllowlist: {[]uint16{1, 2, 10, 11, 20}, 2, 1},
 	} {
-		p := policyFor(role, c, options{}, true, queues)
+		p := policyFor(role, c, options{}, true, false, queues)
 		var numbers []uint16
 		for i, q := range p.Queues {
 			if q.Slot != uint32(i) {

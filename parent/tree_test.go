@@ -68,7 +68,7 @@ func TestPolicyNotRead(t *testing.T) {
 	for _, signalled := range []bool{true, false} {
 		c, theirs := mute(t, ipc.RoleTraffic)
 		defer unix.Close(theirs)
-		d := &daemon{config: conf, tree: tree{children: []*child{c}, events: make(chan event, 4)}}
+		d := &daemon{config: conf, target: &logTarget{}, tree: tree{children: []*child{c}, events: make(chan event, 4)}}
 		d.sendPolicies()
 		signals := make(chan os.Signal, 1)
 		if signalled {
@@ -119,7 +119,7 @@ func TestLogChangesHands(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]uint32{there: 0, filepath.Join(dir, "new"): 61234} {
-		l, err := openLog(path)
+		l, err := openLog(path, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestLogFIFO(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		_, err := openLog(path)
+		_, err := openLog(path, "")
 		done <- err
 	}()
 	select {

@@ -56,7 +56,7 @@ func newWorker(p *ipc.Policy) (*worker, error) {
 		grants:   ipc.NewGrantReceiver(ipc.FDGrants),
 		verdicts: ipc.NewVerdictSender(ipc.FDVerdicts),
 		log: logging.New(ipc.FDLog, logging.Options{
-			Process: string(ipc.RoleTraffic), JSON: p.Settings.JSON, Debug: p.Settings.Debug,
+			Process: string(ipc.RoleTraffic), JSON: p.Settings.JSON, Debug: p.Settings.Debug, Journal: p.Settings.Journal,
 		}),
 		warned: map[queue.Hook]bool{},
 	}, nil

@@ -17,6 +17,7 @@ type Options struct {
 	Process string // the role, shown in every line
 	JSON    bool   // one JSON object a line instead of text
 	Debug   bool   // show debug lines
+	Journal bool   // the descriptor is the journal's, which wants a priority before each line
 }
 
 // Logger is the log of one process. Its methods never block, except Close.
@@ -57,7 +58,7 @@ func New(fd int, o Options) *Logger {
 	out := hclog.New(&hclog.LoggerOptions{
 		Name:       o.Process,
 		Level:      level,
-		Output:     &descriptor{fd: fd, lost: &l.lost},
+		Output:     &descriptor{fd: fd, journal: o.Journal, lost: &l.lost},
 		JSONFormat: o.JSON,
 		// UTC: the zone's file cannot be opened in a cell.
 		TimeFn: func() time.Time { return time.Now().UTC() },
@@ -71,8 +72,18 @@ func New(fd int, o Options) *Logger {
 // full disk or a reader that went away costs lines, counted here, and no
 // verdict.
 type descriptor struct {
-	fd   int
-	lost *atomic.Uint64
+	fd      int
+	journal bool
+	lost    *atomic.Uint64
+}
+
+// LevelWrite is what hclog calls, with one whole line, or several if a value
+// has some. Still it is one write.
+func (d *descriptor) LevelWrite(level hclog.Level, b []byte) (int, error) {
+	if d.journal {
+		b = Prefixed(priority(level), b)
+	}
+	return d.Write(b)
 }
 
 func (d *descriptor) Write(b []byte) (int, error) {

@@ -56,7 +56,7 @@ func newHolder(p *ipc.Policy) (*holder, error) {
 		grants:    ipc.NewGrantSender(ipc.FDGrants),
 		verdicts:  ipc.NewVerdictSender(ipc.FDVerdicts),
 		log: logging.New(ipc.FDLog, logging.Options{
-			Process: string(ipc.RoleAllowlist), JSON: p.Settings.JSON, Debug: p.Settings.Debug,
+			Process: string(ipc.RoleAllowlist), JSON: p.Settings.JSON, Debug: p.Settings.Debug, Journal: p.Settings.Journal,
 		}),
 	}
 	p.Hostnames = nil // the engine has them
