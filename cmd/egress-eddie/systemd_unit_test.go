@@ -31,10 +31,12 @@ func TestSystemd(t *testing.T) {
 		{"security", unitIsHardened},
 		{"bad configuration", unitNeedsAPerson},
 		{"ready", unitIsReady},
+		{"audit", unitPassesAudit},
 		{"filters", unitFilters},
 		{"stop", unitStops},
 		{"signal to all", unitStopsBySignal},
 		{"child killed", unitChildKilled},
+		{"journal", unitTellsTheJournal},
 		{"parent killed", unitParentKilled},
 		{"parent hangs", unitParentHangs},
 		{"namespaces forbidden", unitWithoutNamespaces},
@@ -48,6 +50,14 @@ func TestSystemd(t *testing.T) {
 func unitVerifies(t *testing.T, l *systemdLab) {
 	if out := l.must(t, "systemd-analyze", "verify", unitPath); out != "" {
 		t.Errorf("systemd-analyze verify:\n%s", out)
+	}
+}
+
+// The running service is what its profiles say.
+func unitPassesAudit(t *testing.T, l *systemdLab) {
+	out, status := l.run(t, nil, "egress-eddie", "audit")
+	if status != 0 || strings.Count(out, " ok\n") != 1+len(ipc.Children) {
+		t.Errorf("status %d:\n%s", status, out)
 	}
 }
 
