@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -31,6 +32,7 @@ func TestSystemd(t *testing.T) {
 		{"security", unitIsHardened},
 		{"bad configuration", unitNeedsAPerson},
 		{"ready", unitIsReady},
+		{"files", unitSeesNoFiles},
 		{"audit", unitPassesAudit},
 		{"filters", unitFilters},
 		{"stop", unitStops},
@@ -74,24 +76,40 @@ func unitIsHardened(t *testing.T, l *systemdLab) {
 		t.Errorf("exposure %s, at most %v allowed\n%s", found[1], maxExposure, out)
 	}
 	t.Logf("exposure %s", found[1])
-	if got, want := l.property(t, "TasksMax"), fmt.Sprint(33*len(ipc.Children)+64); got != want {
-		t.Errorf("TasksMax is %s, want %s", got, want)
+	for name, want := range map[string]string{
+		"RestrictNamespaces":      "uts ipc pid user net mnt", // what a cell is made of, and no other
+		"CapabilityBoundingSet":   "cap_net_admin",
+		"AmbientCapabilities":     "cap_net_admin",
+		"RestrictAddressFamilies": "AF_NETLINK",
+		"TasksMax":                fmt.Sprint(33*len(ipc.Children) + 64),
+	} {
+		got := strings.Fields(l.property(t, name))
+		if wanted := strings.Fields(want); !slices.Equal(slices.Sorted(slices.Values(got)), slices.Sorted(slices.Values(wanted))) {
+			t.Errorf("%s is %s, want %s", name, got, wanted)
+		}
 	}
 }
 
 // What only a person can put right is not tried again.
 func unitNeedsAPerson(t *testing.T, l *systemdLab) {
+	refused := func(what string) {
+		t.Helper()
+		if _, status := l.run(t, nil, "systemctl", "start", service); status == 0 {
+			t.Errorf("it started with %s", what)
+		}
+		l.becomes(t, "failed")
+		if got := l.property(t, "ExecMainStatus"); got != fmt.Sprint(exit.Config) {
+			t.Errorf("%s: exit status %s, want %d", what, got, exit.Config)
+		}
+		if got := l.property(t, "NRestarts"); got != "0" {
+			t.Errorf("%s: restarted %s times", what, got)
+		}
+	}
+	l.must(t, "rmdir", filepath.Dir(configPath))
+	refused("no directory of a configuration")
+	l.must(t, "mkdir", filepath.Dir(configPath))
 	l.write(t, configPath, "nonsense = 1\n")
-	if _, status := l.run(t, nil, "systemctl", "start", service); status == 0 {
-		t.Error("it started")
-	}
-	l.becomes(t, "failed")
-	if got := l.property(t, "ExecMainStatus"); got != fmt.Sprint(exit.Config) {
-		t.Errorf("exit status %s, want %d", got, exit.Config)
-	}
-	if got := l.property(t, "NRestarts"); got != "0" {
-		t.Errorf("restarted %s times", got)
-	}
+	refused("a faulty configuration")
 }
 
 // A configuration so large that one can watch: as long as not everything
