@@ -113,8 +113,8 @@ func honest(c childPlan) string {
 		}
 	}
 	var buf [16]byte
-	if _, _, _, _, err := unix.Recvmsg(ipc.FDControl, buf[:], buf[:], unix.MSG_DONTWAIT); err != unix.EAGAIN {
-		return fmt.Sprint("recvmsg: ", err)
+	if n, _, _, _, err := unix.Recvmsg(ipc.FDControl, buf[:], buf[:], unix.MSG_CMSG_CLOEXEC); string(buf[:max(n, 0)]) != firstWord {
+		return fmt.Sprintf("recvmsg: %q, %v", buf[:max(n, 0)], err)
 	}
 	if p.holds(ipc.FDLog) {
 		if _, err := unix.Write(ipc.FDLog, []byte("line")); err != nil {

@@ -58,7 +58,7 @@ var parentMay = map[string]bool{
 	"sendmsg": true, "write on a queue": true, "write on the poller": true, "read on standard error": true,
 	"read a queue": true, "read 202, the number of futex": true, "read 9, the number of mmap": true,
 	"epoll_pwait elsewhere": true, "dup3 over control": true, "dup3 of a queue over the log": true, "dup3 of an edge over the log": true, "close of control": true,
-	"dup3 over a queue": true,
+	"dup3 over a queue": true, "epoll_ctl on the runtime's poller": true, "epoll_ctl modifies": true,
 }
 
 // TestHostileParent is the matrix for the parent.

@@ -51,6 +51,10 @@ var (
 	futexes   = argument{name: "op", values: []word{{128, "FUTEX_WAIT_PRIVATE"}, {129, "FUTEX_WAKE_PRIVATE"}}}
 	noFile    = argument{name: "fd", values: []word{{0xffffffff, "-1"}}}
 	directory = argument{name: "dirfd", values: []word{{0xffffffff & unix.AT_FDCWD, "AT_FDCWD"}}}
+	polling   = argument{name: "flags", values: []word{{unix.EPOLL_CLOEXEC, "EPOLL_CLOEXEC"}}}
+	watching  = argument{name: "op", values: []word{{unix.EPOLL_CTL_ADD, "EPOLL_CTL_ADD"}, {unix.EPOLL_CTL_DEL, "EPOLL_CTL_DEL"}}}
+	duplicate = argument{name: "flags", values: []word{{unix.O_CLOEXEC, "O_CLOEXEC"}}}
+	receiving = argument{name: "flags", values: []word{{unix.MSG_DONTWAIT, "MSG_DONTWAIT"}, {unix.MSG_CMSG_CLOEXEC, "MSG_CMSG_CLOEXEC"}}}
 	itself    = argument{name: "tgid", values: []word{{ownPID, "its own"}, {1, "1, its own"}}}
 )
 
@@ -59,12 +63,16 @@ var (
 var arguments = map[string]map[uint]argument{
 	"clock_gettime": {0: clocks},
 	"clone":         {0: cloning},
-	"dup3":          {0: {name: "oldfd"}, 1: {name: "newfd"}},
+	"dup3":          {0: {name: "oldfd"}, 1: {name: "newfd"}, 2: duplicate},
+	"epoll_create1": {0: polling},
+	"epoll_ctl":     {0: {name: "epfd"}, 1: watching},
 	"epoll_pwait":   {0: {name: "epfd"}},
 	"futex":         {1: futexes},
 	"madvise":       {2: advice},
 	"mmap":          {2: protection, 3: mapping, 4: noFile},
 	"openat":        {0: directory, 2: opening},
+	"recvmmsg":      {3: receiving},
+	"recvmsg":       {2: receiving},
 	"tgkill":        {0: itself},
 }
 

@@ -127,8 +127,8 @@ func (row *roleRow) limits(queues int) []limit {
 func (row *roleRow) rules(queues int) []rule {
 	var rules []rule
 	if row.queues {
-		rules = append(rules, allow("recvmmsg", "packets from its queue sockets",
-			between(0, ipc.FDQueues, uint64(ipc.FDQueues+queues-1))))
+		rules = append(rules, allow("recvmmsg", "packets from its queue sockets, those that wait now",
+			between(0, ipc.FDQueues, uint64(ipc.FDQueues+queues-1)), is(3, unix.MSG_DONTWAIT)))
 	}
 	rules = append(rules,
 		allow("epoll_pwait", "the judging goroutine waits here, the runtime on its own instance",
@@ -141,11 +141,13 @@ func (row *roleRow) rules(queues int) []rule {
 			is(0, unix.CLOCK_BOOTTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_REALTIME)),
 	)
 	rules = append(rules,
-		allow("recvmsg", "policy from the parent, and descriptors with it", is(0, ipc.FDControl)),
-		allow("epoll_create1", "its epoll instance, made when the policy has come"),
-		allow("epoll_ctl", "what to wait for; the runtime's timers wake through its own"),
+		allow("recvmsg", "policy from the parent, and descriptors with it",
+			is(0, ipc.FDControl), is(2, unix.MSG_CMSG_CLOEXEC)),
+		allow("epoll_create1", "its epoll instance, made when the policy has come", is(0, unix.EPOLL_CLOEXEC)),
+		allow("epoll_ctl", "what to wait for; the runtime's own instance has all it needs since the warm-up",
+			is(0, ipc.FDPoll), is(1, unix.EPOLL_CTL_ADD, unix.EPOLL_CTL_DEL)),
 		allow("dup3", "a descriptor received or made goes to its number, and no other does",
-			is(0, row.landing()), is(1, row.destinations()...)),
+			is(0, row.landing()), is(1, row.destinations()...), is(2, unix.O_CLOEXEC)),
 		allow("close", "the landing slot", is(0, row.landing())),
 	)
 	return rules

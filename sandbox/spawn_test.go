@@ -19,6 +19,9 @@ import (
 // left are the children that were left to themselves.
 var left []Started
 
+// firstWord waits for every child on its control socket.
+const firstWord = "policy"
+
 // startChild starts a child with exactly the descriptors of its role, and
 // waits for its end.
 func startChild(c childPlan, uid, gid int) (outcome, error) {
@@ -42,6 +45,9 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 			return o, err
 		}
 		peers[fd], files[fd] = pair[0], uintptr(pair[1])
+	}
+	if _, err := unix.Write(peers[ipc.FDControl], []byte(firstWord)); err != nil {
+		return o, err
 	}
 	var errPipe [2]int
 	if err := unix.Pipe2(errPipe[:], unix.O_CLOEXEC); err != nil {
@@ -139,10 +145,11 @@ func (o *outcome) listen(control int) (said []string, err error) {
 	buf := make([]byte, 4096)
 	for {
 		n, err := unix.Read(control, buf)
-		if err == unix.EINTR {
+		// ECONNRESET: it left something unread; what it said is still to come.
+		if err == unix.EINTR || err == unix.ECONNRESET {
 			continue
 		}
-		if err == unix.ECONNRESET || err == nil && n == 0 {
+		if err == nil && n == 0 {
 			return said, nil
 		}
 		if err != nil {
