@@ -15,8 +15,13 @@ import (
 
 var childActs = map[string]func(childPlan) string{
 	"nothing": func(childPlan) string { return "done" },
-	"load":    func(childPlan) string { return load(2 * time.Second) },
-	"honest":  honest,
+	"load":    func(childPlan) string { return load(loadPhase, func() { say("stop me") }) },
+	"panic under load": func(childPlan) string {
+		panicUnderLoad()
+		return "no panic"
+	},
+	"grow":   func(childPlan) string { return grow() },
+	"honest": honest,
 	"hang": func(childPlan) string {
 		for {
 			ts := unix.Timespec{Sec: 1}
@@ -229,12 +234,15 @@ func failedEnter(before error, role ipc.Role, queues int) string {
 
 // lose makes a system call answer as on a kernel that does not have it.
 func lose(trap uint32) error {
-	filter := []unix.SockFilter{
+	return loadRaw([]unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offsetNumber},
 		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: trap, Jf: 1},
 		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
 		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW},
-	}
+	})
+}
+
+func loadRaw(filter []unix.SockFilter) error {
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&prog)))
 	if errno != 0 {

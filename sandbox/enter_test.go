@@ -30,19 +30,6 @@ func TestEnter(t *testing.T) {
 	}
 }
 
-// TestLoadUnderFilter: what the Go runtime needs is on the list.
-func TestLoadUnderFilter(t *testing.T) {
-	for _, plan := range allRoles(buildEnter, "load") {
-		t.Run(string(plan.Role), func(t *testing.T) {
-			t.Parallel()
-			o := runParent(t, startRoot, parentPlan{Children: []childPlan{plan}}).Outcomes[0]
-			if !o.Ready || o.Result != "survived" {
-				t.Error(o)
-			}
-		})
-	}
-}
-
 // TestEnds: each way in which an honest child can end shows as what it is,
 // and not as a violation of its list.
 func TestEnds(t *testing.T) {

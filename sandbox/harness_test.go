@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,6 +31,7 @@ const (
 	asChild  = "as-child"
 
 	asAuditor = "as-auditor" // looks at a tree
+	asNamer   = "as-namer"   // becomes a parent on a kernel that names memory
 )
 
 // testUID is an id that no account has.
@@ -54,6 +54,8 @@ func TestMain(m *testing.M) {
 			os.Exit(Probe())
 		case asAuditor:
 			auditorMain(os.Args[2])
+		case asNamer:
+			namerMain(os.Args[2:])
 		}
 		if slices.Contains(ipc.Children, ipc.Role(os.Args[1])) {
 			childMain(os.Args[len(os.Args)-1])
@@ -73,6 +75,8 @@ const (
 	buildNone   = "nothing"
 	buildStrays = "with strays" // all, and the parent left descriptors open
 	buildShared = "shared"      // what there is in the parent's namespaces
+
+	buildNaming = "and naming" // all, and the list has the call that names memory
 )
 
 // childPlan is one child: what it is, and what it does when it is in.
@@ -81,7 +85,8 @@ type childPlan struct {
 	Queues int
 	Build  string
 	Act    string
-	Leave  bool // do not wait for it, say its number
+	Leave  bool     // do not wait for it, say its number
+	Env    []string // besides what no child should see
 }
 
 // outcome is what became of one child: what it said after "ready", or how it
@@ -92,6 +97,7 @@ type outcome struct {
 	Result string
 	Stderr string
 	PID    int
+	Stops  int // how often it was stopped and continued
 }
 
 // parentPlan is one run of the parent.
@@ -162,6 +168,24 @@ func parentMain(text string) {
 	os.Exit(0)
 }
 
+// namerMain executes the rest of the command line where naming memory always
+// works, so that the runtime never gives it up.
+func namerMain(args []string) {
+	err := loadRaw([]unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offsetNumber},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_PRCTL, Jf: 3},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offsetArgs},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.PR_SET_VMA, Jf: 1},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO | 0},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW},
+	})
+	if err == nil {
+		err = syscall.Exec("/proc/self/exe", append([]string{os.Args[0]}, args...), os.Environ())
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
 func auditorMain(text string) {
 	parent, err := strconv.Atoi(text)
 	if err == nil {
@@ -198,17 +222,23 @@ func parentCommand(s start, p parentPlan) *exec.Cmd {
 // runParent runs a parent that must succeed.
 func runParent(t *testing.T, s start, p parentPlan) parentReport {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	cmd := parentCommand(s, p)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("parent as %s: %v: %s", s, err, stderr.String())
-	}
-	var r parentReport
-	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
-		t.Fatalf("parent as %s: %v in %q", s, err, stdout.String())
+	r, err := tryParent(parentCommand(s, p))
+	if err != nil {
+		t.Fatalf("as %s: %v", s, err)
 	}
 	return r
+}
+
+func tryParent(cmd *exec.Cmd) (r parentReport, err error) {
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return r, fmt.Errorf("parent: %w: %s", err, stderr.String())
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+		return r, fmt.Errorf("parent: %w in %q", err, stdout.String())
+	}
+	return r, nil
 }
 
 // failParent runs a parent that must fail, and returns its exit code or
@@ -234,51 +264,6 @@ func answer(errno syscall.Errno) string {
 		return "ok"
 	}
 	return unix.ErrnoName(errno)
-}
-
-// load is the work of an honest Go program for a while: garbage, timers,
-// goroutines, threads in system calls, recovered nil dereferences.
-func load(d time.Duration) string {
-	end := time.Now().Add(d)
-	results := make(chan int)
-	for g := range 50 {
-		go func() {
-			n := 0
-			for time.Now().Before(end) {
-				garbage := make([][]byte, 64)
-				for i := range garbage {
-					garbage[i] = make([]byte, 1+(g*977+i*4099)%(64<<10))
-				}
-				func() {
-					defer func() { _ = recover() }()
-					var p *int
-					*p = len(garbage)
-				}()
-				time.Sleep(time.Duration(1+g%7) * time.Millisecond)
-				n++
-			}
-			results <- n
-		}()
-	}
-	for range 10 {
-		go func() {
-			ts := unix.Timespec{Nsec: 50e6}
-			_ = unix.Nanosleep(&ts, nil) // holds a thread each
-			results <- 1
-		}()
-	}
-	for range 60 {
-		if n := <-results; n == 0 {
-			return "a goroutine did nothing"
-		}
-	}
-	big := make([]byte, 100<<20)
-	for i := 0; i < len(big); i += 4096 {
-		big[i] = 1
-	}
-	runtime.KeepAlive(big)
-	runtime.GC()
-	return "survived"
 }
 
 func (o outcome) String() string {

@@ -13,7 +13,6 @@ func TestLockedParentWorks(t *testing.T) {
 	for _, s := range []start{startRoot, startAmbient} {
 		for act, want := range map[string]string{
 			"honest":        "signal: killed",
-			"load":          "survived",
 			"second thread": "all threads under the list",
 		} {
 			r := runParent(t, s, parentPlan{Act: act, Lock: true})

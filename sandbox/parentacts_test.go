@@ -16,9 +16,15 @@ import (
 var parentActs = map[string]func() func() string{
 	"nothing":    now(func() string { return "" }),
 	"privileges": now(parentPrivileges),
-	"load":       now(func() string { return load(2 * time.Second) }),
-	"honest":     honestParent,
-	"panic":      now(func() string { panic("boom") }),
+	"load":       now(func() string { return load(loadPhase, func() { fmt.Fprintln(os.Stderr, "stop me") }) }),
+	"grow":       now(grow),
+	"short load": now(func() string { return load(time.Second, func() {}) }),
+	"panic under load": now(func() string {
+		panicUnderLoad()
+		return "no panic"
+	}),
+	"honest": honestParent,
+	"panic":  now(func() string { panic("boom") }),
 	"second thread": now(func() string {
 		if err := proveFilter(); err != nil {
 			return err.Error()

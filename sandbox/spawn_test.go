@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -79,7 +80,7 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 		args = append(args, SharedWord)
 	}
 	o.PID, err = syscall.ForkExec("/proc/self/exe", append(args, mustJSON(c)), &syscall.ProcAttr{
-		Env: []string{"SECRET=1"}, Files: files, Sys: attr,
+		Env: append([]string{"SECRET=1"}, c.Env...), Files: files, Sys: attr,
 	})
 	if err := errors.Join(err, SetDumpable(false)); err != nil {
 		return o, fmt.Errorf("start: %w", err)
@@ -162,10 +163,39 @@ func (o *outcome) listen(control int) (said []string, err error) {
 			if err := unix.Kill(o.PID, unix.SIGTERM); err != nil {
 				return nil, err
 			}
+		case "stop me":
+			if err := stopAndContinue(o.PID); err != nil {
+				return nil, err
+			}
+			o.Stops++
 		default:
 			said = append(said, text)
 		}
 	}
+}
+
+// stopAndContinue stops a process, waits until it has stopped, and lets it go
+// on. What a death leaves to be waited for stays there.
+func stopAndContinue(pid int) error {
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		return err
+	}
+	const cldStopped = 5 // CLD_STOPPED
+	var info unix.Siginfo
+	for {
+		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
+		if err == nil {
+			break
+		}
+		if err != unix.EINTR {
+			return err
+		}
+	}
+	if info.Code != cldStopped {
+		return errors.New("it ended instead of stopping")
+	}
+	time.Sleep(30 * time.Millisecond) // sleeps and waits run out meanwhile
+	return unix.Kill(pid, unix.SIGCONT)
 }
 
 // childMain never uses package os for output: its files ask fcntl first.
@@ -180,12 +210,17 @@ func childMain(text string) {
 		err = Enter(c.Role, c.Queues, Isolated)
 	case buildShared:
 		err = Enter(c.Role, c.Queues, Shared)
-	case buildCell:
+	case buildCell, buildNaming:
 		p, profileErr := profileOf(c.Role, c.Queues)
 		if profileErr != nil {
 			childFails(profileErr)
 		}
-		err = run(p.cell(), childFault)
+		steps := p.cell()
+		if c.Build == buildNaming {
+			p.rules = append(p.rules, allow("prctl", "the runtime names its memory", is(0, unix.PR_SET_VMA)))
+			steps = append(steps, p.lock()...)
+		}
+		err = run(steps, childFault)
 	default:
 		if f, ok := flaws[c.Build]; ok {
 			err = enterFlawed(f, c)
