@@ -14,15 +14,21 @@ import (
 // to read it, which is the configuration. Which file it is no filter can see,
 // and Landlock must not say: see denyNetwork. SetDumpable is over.
 func LockParent() error {
-	return run([]step{
+	return run(append(parentCell(),
+		threads("seccomp", func() error { return loadFilter(parentRules(native, uint64(unix.Getpid()))) }),
+		threads("self-test: seccomp", proveFilter),
+	), parentFault)
+}
+
+// parentCell is everything but the filter.
+func parentCell() []step {
+	return []step{
 		plain("processors", pinProcessors),
 		plain("warm-up", warmUp),
 		plain("dumpable", func() error { return SetDumpable(false) }),
 		threads("no_new_privs", noNewPrivs), // DropPrivileges did; the next two need it
 		threads("landlock", denyNetworkOnAllThreads),
-		threads("seccomp", func() error { return loadFilter(parentRules(native, uint64(unix.Getpid()))) }),
-		threads("self-test: seccomp", proveFilter),
-	}, parentFault)
+	}
 }
 
 // parentRules is the parent's list. It has few descriptor numbers in it: the

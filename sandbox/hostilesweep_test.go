@@ -1,0 +1,107 @@
+//go:build !race
+
+package sandbox
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// nowhere is no address of any process: what is allowed fails there at once,
+// having done nothing.
+const nowhere = 1 << 63
+
+// sweep is a call that a list allows on some descriptors only.
+type sweep struct {
+	what string
+	trap uintptr
+	at   int        // the argument that is the descriptor
+	args [6]uintptr // the others, as the list wants them
+	may  func(row *roleRow, queues int) []uint64
+}
+
+var sweeps = []sweep{
+	{"read", unix.SYS_READ, 0, [6]uintptr{0, nowhere, 1},
+		func(row *roleRow, _ int) []uint64 { return append([]uint64{fdRuntimeEvent}, row.reads...) }},
+	{"write", unix.SYS_WRITE, 0, [6]uintptr{0, nowhere, 1},
+		func(row *roleRow, _ int) []uint64 { return append([]uint64{fdRuntimeEvent}, row.writes...) }},
+	{"recvmsg", unix.SYS_RECVMSG, 0, [6]uintptr{0, nowhere, unix.MSG_CMSG_CLOEXEC}, always(ipc.FDControl)},
+	{"recvmmsg", unix.SYS_RECVMMSG, 0, [6]uintptr{0, nowhere, 1, unix.MSG_DONTWAIT},
+		func(_ *roleRow, queues int) (fds []uint64) {
+			for i := range queues {
+				fds = append(fds, ipc.FDQueues+uint64(i))
+			}
+			return fds
+		}},
+	{"epoll_ctl", unix.SYS_EPOLL_CTL, 0, [6]uintptr{0, unix.EPOLL_CTL_ADD, ipc.FDControl, nowhere}, always(ipc.FDPoll)},
+	{"epoll_pwait", unix.SYS_EPOLL_PWAIT, 0, [6]uintptr{0, nowhere, 0}, always(ipc.FDPoll, fdRuntimePoll)},
+	{"close", unix.SYS_CLOSE, 0, [6]uintptr{}, landed},
+	{"dup3 from", unix.SYS_DUP3, 0, [6]uintptr{0, ipc.FDPoll, unix.O_CLOEXEC}, landed},
+	{"dup3 from, inheritable", unix.SYS_DUP3, 0, [6]uintptr{0, ipc.FDPoll, 0}, always()},
+	dup3To(4), dup3To(5), dup3To(10), // where roles have their landing slots
+}
+
+func dup3To(from uintptr) sweep {
+	return sweep{fmt.Sprintf("dup3 from %d to", from), unix.SYS_DUP3, 1, [6]uintptr{from, 0, unix.O_CLOEXEC},
+		func(row *roleRow, _ int) []uint64 {
+			if row.landing() != uint64(from) {
+				return nil
+			}
+			return row.destinations()
+		}}
+}
+
+func always(fds ...uint64) func(*roleRow, int) []uint64 {
+	return func(*roleRow, int) []uint64 { return fds }
+}
+
+func landed(row *roleRow, _ int) []uint64 { return []uint64{row.landing()} }
+
+// sweptTo is two numbers more than a child with three queues can have.
+const sweptTo = ipc.FDQueues + 3 + 2
+
+// sweepCalls are all calls on all numbers.
+func sweepCalls() (calls []call) {
+	for _, s := range sweeps {
+		for fd := range uintptr(sweptTo + 1) {
+			c := call{what: fmt.Sprintf("%s, descriptor %d", s.what, fd), trap: s.trap, args: s.args}
+			c.args[s.at] = fd
+			calls = append(calls, c)
+		}
+	}
+	return calls
+}
+
+// TestDescriptorSweep makes each call on every number there is: it kills
+// unless the role's row has the number, and then it does not.
+func TestDescriptorSweep(t *testing.T) {
+	calls := sweepCalls()
+	for i := range roles {
+		row := &roles[i]
+		p := plan(row.role, buildCell, "sweeps")
+		o := runParent(t, startRoot, parentPlan{Children: []childPlan{p}}).Outcomes[0]
+		got, err := results(o.Result, len(calls))
+		if err != nil {
+			t.Fatalf("%s: %v", o, err)
+		}
+		allowed := 0
+		for i, result := range got {
+			s, fd := &sweeps[i/(sweptTo+1)], uint64(i%(sweptTo+1))
+			want, ok := "SIGSYS", result == "SIGSYS"
+			if slices.Contains(s.may(row, p.Queues), fd) {
+				allowed++
+				want, ok = "an error", strings.HasPrefix(result, "E")
+			}
+			if !ok {
+				t.Errorf("%s: %s: %s, should be %s", row.role, calls[i].what, result, want)
+			}
+		}
+		t.Logf("%s: %d attempts, %d of them allowed", row.role, len(calls), allowed)
+	}
+}
