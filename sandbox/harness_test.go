@@ -87,6 +87,7 @@ type childPlan struct {
 	Act    string
 	Leave  bool     // do not wait for it, say its number
 	Env    []string // besides what no child should see
+	Given  int      // the parent's descriptor that is its first queue socket, if not 0
 }
 
 // outcome is what became of one child: what it said after "ready", or how it

@@ -50,6 +50,13 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 	if _, err := unix.Write(peers[ipc.FDControl], []byte(firstWord)); err != nil {
 		return o, err
 	}
+	if c.Given != 0 {
+		given, err := unix.FcntlInt(uintptr(c.Given), unix.F_DUPFD_CLOEXEC, 100)
+		if err := errors.Join(err, unix.Close(int(files[ipc.FDQueues]))); err != nil {
+			return o, err
+		}
+		files[ipc.FDQueues] = uintptr(given)
+	}
 	var errPipe [2]int
 	if err := unix.Pipe2(errPipe[:], unix.O_CLOEXEC); err != nil {
 		return o, err
