@@ -52,12 +52,12 @@ func (p *Poller) Remove(fd int) error {
 // AwaitRoom makes Wait report once that fd can be written to, or its peer is
 // gone. It is for an end that is not waited on otherwise.
 func AwaitRoom(fd int) error {
-	ev := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: int32(fd)}
-	err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_ADD, fd, &ev)
-	if err == unix.EEXIST {
-		err = unix.EpollCtl(FDPoll, unix.EPOLL_CTL_MOD, fd, &ev)
+	// Taken out and put in again: no list allows more of epoll_ctl.
+	if err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil && err != unix.ENOENT {
+		return fmt.Errorf("epoll_ctl: %w", err)
 	}
-	if err != nil {
+	ev := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: int32(fd)}
+	if err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return fmt.Errorf("epoll_ctl: %w", err)
 	}
 	return nil

@@ -101,6 +101,7 @@ func reloader(t *testing.T, text string) (d *daemon, traffic, holder *child, sen
 		options: options{config: path},
 		read:    make(chan reading, 1),
 		notify:  &notifier{fd: -1},
+		target:  &logTarget{fd: -1},
 		log:     logging.New(int(null.Fd()), logging.Options{}),
 		tree:    tree{queues: openOf(t, twoFilters), events: make(chan event, 8)},
 	}
