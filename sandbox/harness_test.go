@@ -61,6 +61,10 @@ func TestMain(m *testing.M) {
 			childMain(os.Args[len(os.Args)-1])
 		}
 	}
+	if BuiltWithCgo {
+		fmt.Fprintln(os.Stderr, "built with cgo: test with CGO_ENABLED=0")
+		os.Exit(1)
+	}
 	// What the shell left open is none of the trees'.
 	if err := closeOnExec(); err != nil {
 		panic(err)
