@@ -18,6 +18,7 @@ import (
 var commands = map[string]func(args []string, out io.Writer) error{
 	"profile": profileCommand,
 	"audit":   auditCommand,
+	"reload":  reloadCommand,
 }
 
 // mainOf is Main for a command.

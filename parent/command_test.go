@@ -4,8 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
@@ -52,6 +59,7 @@ func TestProfileCommand(t *testing.T) {
 func TestCommandUsage(t *testing.T) {
 	for name, lines := range map[string][][]string{
 		"profile": {{"nobody"}, {"-x"}, {"-format", "xml"}, {"-format"}, {"-queues", "0"}, {"-queues", "-1"}, {"-queues", "65536"}, {"allowlist", "parent"}, {""}},
+		"reload":  {{}, {"x"}, {"0"}, {"1"}, {"-1"}, {"-x"}, {"2", "3"}, {""}},
 		"audit":   {{"x"}, {"0"}, {"-1"}, {"1", "2"}, {"-yaml"}, {""}},
 	} {
 		for _, args := range lines {
@@ -65,6 +73,25 @@ func TestCommandUsage(t *testing.T) {
 		if err := commands[name]([]string{"-h"}, &out); !errors.Is(err, errHelp) || !strings.HasPrefix(out.String(), "Usage: egress-eddie "+name) {
 			t.Errorf("%s -h: %v: %s", name, err, out.String())
 		}
+	}
+}
+
+// TestReloadCommand signals a process that may be signalled, and says so of
+// one that may not, or is none.
+func TestReloadCommand(t *testing.T) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGHUP)
+	defer signal.Stop(signals)
+	if err := reloadCommand([]string{strconv.Itoa(os.Getpid())}, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-signals:
+	case <-time.After(10 * time.Second):
+		t.Error("no SIGHUP came")
+	}
+	if err := reloadCommand([]string{"1073741824"}, io.Discard); exit.Code(err) != exit.Unavailable {
+		t.Errorf("no process: %v", err)
 	}
 }
 

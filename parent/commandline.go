@@ -26,6 +26,7 @@ const usage = `egress-eddie filters this host's outbound traffic by hostname.
 
 Usage: egress-eddie [-c FILE] [options]
        egress-eddie profile [-h] | audit [-h]   show the cells, check a running tree
+       egress-eddie reload PID                  have it read its configuration again
 
   -c FILE          configuration (default egress-eddie.toml);
                    SIGHUP reads it again

@@ -40,6 +40,7 @@ func TestSystemd(t *testing.T) {
 		{"files", unitSeesNoFiles},
 		{"audit", unitPassesAudit},
 		{"filters", unitFilters},
+		{"reload", unitReloads},
 		{"stop", unitStops},
 		{"signal to all", unitStopsBySignal},
 		{"child killed", unitChildKilled},
@@ -57,6 +58,12 @@ func TestSystemd(t *testing.T) {
 // What the default dependencies pull in must be the lab's own, or tests would
 // do to the machine what is done at its boot.
 func unitPullsNothingIn(t *testing.T, l *systemdLab) {
+	// What has run and ended is seen in the journal only.
+	for line := range strings.Lines(l.must(t, "journalctl", "--no-pager", "-o", "cat", "_PID=1")) {
+		if strings.HasPrefix(line, "Finished ") || strings.HasPrefix(line, "Mounted ") {
+			t.Errorf("the lab has run %s", line)
+		}
+	}
 	out := l.must(t, "systemctl", "list-units", "--plain", "--no-legend", "--no-pager", "--state=active,failed,activating")
 	for line := range strings.Lines(out) {
 		unit := strings.Fields(line)[0]
@@ -209,6 +216,41 @@ func unitIsReady(t *testing.T, l *systemdLab) {
 
 func unitFilters(t *testing.T, l *systemdLab) {
 	l.filters(t)
+}
+
+// A reload changes what is allowed, in the running processes; a faulty file
+// changes nothing, and systemd shows that.
+func unitReloads(t *testing.T, l *systemdLab) {
+	pid := l.property(t, "MainPID")
+	c := allowing("not.allowed.test")
+	c.onlyV4Queues = true
+	for _, step := range []struct{ text, status string }{
+		{"nonsense = 1\n", "filtering by the old configuration: the new one was refused, see the log"},
+		{c.String(), "filtering"},
+	} {
+		l.write(t, configPath, step.text)
+		l.must(t, "systemctl", "reload", service)
+		if !eventually(func() bool {
+			return l.property(t, "StatusText") == step.status && l.property(t, "ActiveState") == "active"
+		}) {
+			t.Fatalf("it is %s and says %q, not %q", l.property(t, "ActiveState"), l.property(t, "StatusText"), step.status)
+		}
+		if l.reaches(t) != (step.status != "filtering") {
+			t.Errorf("%q: the address of the name that was allowed is reached, or not", step.status)
+		}
+	}
+	if l.resolves(t, "example.com") {
+		t.Error("a name resolves that was taken away")
+	}
+	if !l.resolves(t, "not.allowed.test") || !l.reaches(t) {
+		t.Error("a name that was added does not resolve, or is not reached")
+	}
+	if got := l.property(t, "MainPID"); got != pid || l.property(t, "NRestarts") != "0" {
+		t.Errorf("the parent was %s and is %s", pid, got)
+	}
+	if !strings.Contains(l.journal(t), `unknown key \"nonsense\"`) {
+		t.Error("the journal does not say what is wrong with the file")
+	}
 }
 
 // filters requires that the service filters, and knows nothing yet.
