@@ -21,9 +21,13 @@ const (
 	GrantBuffer = 1 << 20
 )
 
-// MaxWaiting is more messages than GrantBuffer holds: one of the smallest
-// takes 766 octets of it (measured: 278 fit the usual default).
-const MaxWaiting = 2*GrantBuffer/512 + 1
+// LeastWaiting is less of a buffer than any message takes: one of the
+// smallest takes 766 octets (measured: 278 fit the usual default), and any
+// takes its own length. MaxWaiting is more messages than GrantBuffer holds.
+const (
+	LeastWaiting = 512
+	MaxWaiting   = 2*GrantBuffer/LeastWaiting + 1
+)
 
 // ErrWouldBlock is returned on a non-blocking socket: nothing to receive, or
 // no room to send.

@@ -117,10 +117,11 @@ func (w *worker) Ready(fd int) error {
 }
 
 // drain takes every grant that has been written, until the socket is empty or
-// as many are taken as it can hold: a holder that writes without end cannot
-// keep packets waiting.
+// as much is taken as it can hold: a holder that writes without end cannot
+// keep packets waiting. By octets and not by messages alone: as many of the
+// longest would be 16 million addresses, which take seconds.
 func (w *worker) drain() error {
-	for range ipc.MaxWaiting {
+	for room := 2 * ipc.GrantBuffer; room > 0; {
 		if w.orphaned {
 			return io.EOF
 		}
@@ -134,6 +135,7 @@ func (w *worker) drain() error {
 		case err != nil:
 			return fmt.Errorf("the allowlist broke the protocol: %w", err)
 		}
+		room -= max(ipc.LeastWaiting, len(g.V4)+len(g.V6))
 		inForce, err := w.table.take(ipc.Now(), g)
 		if err != nil {
 			return fmt.Errorf("the allowlist broke the protocol: %w", err)

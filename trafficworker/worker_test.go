@@ -75,6 +75,35 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestDrainEnds: of the longest messages no more is taken at once than the
+// edge holds, however much there is. Otherwise a holder that writes as fast as
+// it is read, which this larger buffer stands for, would keep packets waiting.
+func TestDrainEnds(t *testing.T) {
+	w, holder := drainer(t)
+	if err := unix.SetsockoptInt(holder, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 8*ipc.GrantBuffer); err != nil {
+		t.Fatal(err)
+	}
+	s := ipc.NewGrantSender(holder)
+	g := ipc.Grants{Kind: ipc.GrantsOpen, Until: ipc.Now().Add(time.Second * 30), V4: strings.Repeat("\x0a\x00\x00\x01", ipc.MaxAddresses)}
+	sent := 0
+	for ; s.Send(&g) == nil; sent++ {
+	}
+	if err := w.drain(); err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	for ; ; left++ {
+		if _, err := w.grants.Recv(); errors.Is(err, ipc.ErrWouldBlock) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if taken, want := sent-left, 2*ipc.GrantBuffer/len(g.V4); taken != want || left == 0 {
+		t.Errorf("%d messages of %d were taken, not %d", taken, sent, want)
+	}
+}
+
 // TestHostileHolder: what the holder's edge may not carry ends the process.
 func TestHostileHolder(t *testing.T) {
 	for what, send := range map[string]func(fd int) error{
