@@ -130,11 +130,16 @@ func (l logLine) has(want fields) bool {
 // its log, and waits until it filters.
 func (l *lab) start(c config, options ...string) {
 	l.t.Helper()
+	l.startBinary(builtBinary, c, options...)
+}
+
+func (l *lab) startBinary(binary string, c config, options ...string) {
+	l.t.Helper()
 	path := filepath.Join(l.t.TempDir(), "egress-eddie.toml")
 	if err := os.WriteFile(path, []byte(c.String()), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
-	l.daemon = startDaemon(l.t, l.client, append([]string{"-c", path, "-d", "-log-format", "json"}, options...)...)
+	l.daemon = startDaemon(l.t, l.client, binary, append([]string{"-c", path, "-d", "-log-format", "json"}, options...)...)
 	l.daemon.sees(l.t, "filtering", nil)
 	l.t.Cleanup(func() {
 		if !l.daemon.ended {
@@ -143,11 +148,11 @@ func (l *lab) start(c config, options ...string) {
 	})
 }
 
-// startDaemon starts the binary with these arguments. It is ended with the
+// startDaemon starts a binary with these arguments. It is ended with the
 // test, and its log shown if that failed.
-func startDaemon(t *testing.T, n *netns, args ...string) *daemon {
+func startDaemon(t *testing.T, n *netns, binary string, args ...string) *daemon {
 	t.Helper()
-	d := &daemon{cmd: exec.Command(builtBinary, args...), exited: make(chan struct{})}
+	d := &daemon{cmd: exec.Command(binary, args...), exited: make(chan struct{})}
 	d.cmd.Env = []string{}
 	read, write, err := os.Pipe()
 	if err != nil {

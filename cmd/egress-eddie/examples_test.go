@@ -42,7 +42,7 @@ func TestExamples(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		l := newLab(t)
 		l.dnsmasq(fmt.Sprintf("--host-record=proxy.golang.org,%v", f.web(1)), fmt.Sprintf("--host-record=evil.test,%v", f.web(2)))
-		l.daemon = startDaemon(t, l.client, "-c", "examples/egress-eddie.toml", "-d", "-log-format", "json")
+		l.daemon = startDaemon(t, l.client, builtBinary, "-c", "examples/egress-eddie.toml", "-d", "-log-format", "json")
 		l.daemon.sees(t, "filtering", nil)
 		for range 2 {
 			if out, status := l.script(exampleRules(t)); status != 0 {
@@ -123,7 +123,7 @@ func TestExampleRulesStayClosed(t *testing.T) {
 func TestOutsiderSpeaksFirst(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		l := newLab(t)
-		l.daemon = startDaemon(t, l.client, "-c", "examples/egress-eddie.toml", "-d", "-log-format", "json")
+		l.daemon = startDaemon(t, l.client, builtBinary, "-c", "examples/egress-eddie.toml", "-d", "-log-format", "json")
 		l.daemon.sees(t, "filtering", nil)
 		if out, status := l.script(exampleRules(t)); status != 0 {
 			t.Fatalf("status %d: %s", status, out)

@@ -90,7 +90,7 @@ func outerMain() int {
 	if err := os.Chmod(dir, 0o755); err != nil { // the daemon starts itself again as another user
 		fatal("%v", err)
 	}
-	if out, err := build(filepath.Join(dir, "egress-eddie")); err != nil {
+	if out, err := build(filepath.Join(dir, "egress-eddie"), "."); err != nil {
 		fmt.Fprintf(os.Stderr, "end-to-end tests: building the daemon: %v\n%s", err, out)
 		return 1
 	}
@@ -169,8 +169,8 @@ func checkTools() {
 	}
 }
 
-func build(path string) ([]byte, error) {
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, ".")
+func build(path, what string) ([]byte, error) {
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, what)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	return cmd.CombinedOutput()
 }
