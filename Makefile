@@ -23,7 +23,7 @@ packages:
 
 vet:
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
-	$(GO) vet ./...
+	$(GO) vet ./... ./cmd/egress-eddie/testdata/hostile
 	$(GO) mod tidy -diff
 
 test: packages vet build

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// holderAttacks are those of an owned allowlist, on the trafficworker and on
+// the parent.
+var holderAttacks = framed(ipc.FDGrants, map[string]attack{
+	"handle-traffic": foreign(5),
+	"handle-never":   foreign(1 << 20),
+	"verdict-4": func(m *moment) error {
+		r := acceptRecord(m.request.Handle, m.request.ID)
+		r[8] = 4 // NF_REPEAT
+		return raw(ipc.FDVerdicts, r)
+	},
+
+	// What it can: grant, as the real one does.
+	"grant":       granted(func(*ipc.Grants) {}),
+	"grant-flood": floodGrants,
+
+	"grant-filter":  granted(func(g *ipc.Grants) { g.Filter = 99 }),
+	"grant-all":     granted(func(g *ipc.Grants) { g.Filter = 1 }), // which allows all names and grants nothing
+	"grant-long":    granted(func(g *ipc.Grants) { g.Until = g.Until.Add(time.Hour) }),
+	"grant-ever":    granted(func(g *ipc.Grants) { g.Until = 1<<63 - 1 }),
+	"grant-no-end":  granted(func(g *ipc.Grants) { g.Until = 0 }),
+	"grant-past":    granted(func(g *ipc.Grants) { g.Until = -1 }),
+	"grant-nothing": granted(func(g *ipc.Grants) { g.V4 = "" }),
+	"grant-cut":     granted(func(g *ipc.Grants) { g.V4 += "\xc6" }),
+	"grant-many":    granted(func(g *ipc.Grants) { g.V4 = strings.Repeat(web8, ipc.MaxAddresses+1) }),
+	// A special address takes the good one beside it along.
+	"grant-meta":     granted(func(g *ipc.Grants) { g.V4 += "\xa9\xfe\xa9\xfe" }),
+	"grant-loopback": granted(func(g *ipc.Grants) { g.V4 += "\x7f\x00\x00\x01" }),
+	"grant-v6":       granted(func(g *ipc.Grants) { g.V6 = strings.Repeat("\x00", 15) + "\x01" }),
+	"grant-mapped":   granted(func(g *ipc.Grants) { g.V6 = strings.Repeat("\x00", 10) + "\xff\xff" + web8 }),
+	"another-edge":   func(m *moment) error { return ipc.NewRequestSender(ipc.FDGrants).Send(m.request) },
+})
+
+// granted opens an address for filter 0 for as long as that may be, with
+// something changed, and lets the request pass.
+func granted(change func(g *ipc.Grants)) attack {
+	return func(m *moment) error {
+		g := ipc.Grants{Until: ipc.Now().Add(m.policy.Filters[0].AllowAnswersFor), V4: web8}
+		change(&g)
+		if err := toTraffic.Send(&g); err != nil {
+			return err
+		}
+		return accept(&m.request.Packet)
+	}
+}
+
+// floodGrants opens an address at its first moment. From the second on it keeps
+// the trafficworker's edge full of the longest messages, all of addresses that
+// end sooner.
+func floodGrants(m *moment) error {
+	if !flooded {
+		flooded = true
+		return granted(func(*ipc.Grants) {})(m)
+	}
+	g := ipc.Grants{Until: ipc.Now().Add(m.policy.Filters[0].AllowAnswersFor / 2)}
+	for i := 0; ; i++ {
+		g.V4 = manyAddresses(i)
+		for err := ipc.ErrWouldBlock; err == ipc.ErrWouldBlock; {
+			if err = toTraffic.Send(&g); err != nil && err != ipc.ErrWouldBlock {
+				return err
+			}
+		}
+	}
+}
+
+var flooded bool
+
+// manyAddresses are as many as a message holds, others for each i.
+func manyAddresses(i int) string {
+	var b []byte
+	for j := range ipc.MaxAddresses {
+		n := i*ipc.MaxAddresses + j
+		b = append(b, 11, byte(n>>16), byte(n>>8), byte(n))
+	}
+	return string(b)
+}

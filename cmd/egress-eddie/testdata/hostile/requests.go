@@ -1,0 +1,103 @@
+package main
+
+import (
+	"encoding/binary"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+)
+
+// requestAttacks are those of an owned request parser on the allowlist.
+var requestAttacks = framed(ipc.FDRequests, map[string]attack{
+	// Claims that the packet asks for what is allowed.
+	"lie":    altered(claim),
+	"repeat": func(m *moment) error { claim(m.request); return repeat(m.request, 1000) },
+	"borrow": borrow,
+	"flood":  floodRequests,
+
+	"handle-none":     altered(func(f *ipc.RequestFact) { f.Handle = 0 }),
+	"handle-response": altered(func(f *ipc.RequestFact) { f.Handle = 1 }),
+	"handle-traffic":  altered(func(f *ipc.RequestFact) { f.Handle = 5 }),
+	"handle-never":    altered(func(f *ipc.RequestFact) { f.Handle = 1 << 20 }),
+
+	"name-none":     altered(func(f *ipc.RequestFact) { f.Questions[0].Name = "" }),
+	"name-label":    altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire(string(make([]byte, 64))) + allowed }),
+	"name-long":     altered(func(f *ipc.RequestFact) { f.Questions[0].Name = longName() }),
+	"name-upper":    altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("EXAMPLE", "com") }),
+	"name-cut":      altered(func(f *ipc.RequestFact) { f.Questions[0].Name = allowed[:len(allowed)-1] }),
+	"name-after":    altered(func(f *ipc.RequestFact) { f.Questions[0].Name = allowed + allowed }),
+	"name-dot":      altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("example.com") }),
+	"name-dots":     altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("www.example", "com") }),
+	"name-null":     altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("example", "com\x00") }),
+	"questions":     altered(func(f *ipc.RequestFact) { f.Questions = make([]ipc.Question, 5) }),
+	"questions-0":   altered(func(f *ipc.RequestFact) { f.Questions = nil }),
+	"dump-escape":   altered(func(f *ipc.RequestFact) { claim(f); f.Dump = "\x1b[2J" }),
+	"dump-long":     altered(func(f *ipc.RequestFact) { claim(f); f.Dump = string(make([]byte, ipc.MaxDump+1)) }),
+	"protocol":      altered(func(f *ipc.RequestFact) { claim(f); f.Proto = 47 }),
+	"families":      altered(func(f *ipc.RequestFact) { claim(f); f.Dst = ipc.Address(make([]byte, 16)) }),
+	"address":       altered(func(f *ipc.RequestFact) { claim(f); f.Src = "abc" }),
+	"no-flow":       altered(func(f *ipc.RequestFact) { claim(f); f.Packet = ipc.Packet{Handle: f.Handle, ID: f.ID} }),
+	"state":         altered(func(f *ipc.RequestFact) { claim(f); f.State = 9 }),
+	"reason":        altered(func(f *ipc.RequestFact) { claim(f); f.Drop = 255 }),
+	"another-edge":  func(m *moment) error { return ipc.NewGrantSender(ipc.FDRequests).Send(&ipc.Grants{Filter: 1}) },
+	"verdict-frame": func(m *moment) error { return raw(ipc.FDRequests, acceptRecord(m.queue.Handle, m.id)) },
+})
+
+func altered(alter func(f *ipc.RequestFact)) attack {
+	return func(m *moment) error { alter(m.request); return toHolder.Send(m.request) }
+}
+
+func claim(f *ipc.RequestFact) {
+	f.Drop = ipc.ReasonNone
+	f.Questions[0].Name = allowed
+}
+
+func repeat(f *ipc.RequestFact, times int) error {
+	for range times {
+		if err := toHolder.Send(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// borrow has a packet of filter 0 go out under a name of its own, and claims
+// what it really asks for filter 1, which allows it.
+func borrow(m *moment) error {
+	asked := m.request.Questions[0]
+	claim(m.request)
+	if err := toHolder.Send(m.request); err != nil {
+		return err
+	}
+	f := *m.request
+	f.ID += 1 << 20
+	f.Questions = []ipc.Question{asked}
+	for _, q := range m.policy.Queues {
+		if q.Filter == 1 {
+			f.Handle = q.Handle
+			break
+		}
+	}
+	return toHolder.Send(&f)
+}
+
+// floodRequests claims requests of packets that were never queued, each from
+// another client, and tells of the true one last.
+func floodRequests(m *moment) error {
+	f := *m.request
+	f.Questions = []ipc.Question{{Name: allowed, Type: 1, Class: 1}}
+	for i := range uint32(300_000) {
+		f.ID = 1<<20 + i
+		f.Src = ipc.Address(binary.BigEndian.AppendUint32(nil, 10<<24+i))
+		f.TxID = uint16(i)
+		if err := toHolder.Send(&f); err != nil {
+			return err
+		}
+	}
+	return m.honest()
+}
+
+func longName() name.Name {
+	label := string(make([]byte, 63))
+	return wire(label, label, label, label)
+}
