@@ -1,0 +1,57 @@
+package main_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// killed is the end of a child that seccomp killed for a system call. The
+// kernel says which one only so many times a second, to all processes together
+// (printk_ratelimit in kernel/audit.c).
+func killed(role ipc.Role, name string, number int) end {
+	return end{role, "died: killed by seccomp (SIGSYS): ", fmt.Sprintf("system call %s (%d)", name, number)}
+}
+
+// Every child of the real tree tries to let the packet pass that set it off,
+// by the message that the parent would send. Those that read queues hold the
+// very socket. The kernel kills it, and the packet does not get through.
+func TestOwnedVerdict(t *testing.T) {
+	t.Parallel()
+	for _, role := range ipc.Children {
+		for _, call := range []struct {
+			name   string
+			number int
+		}{{"write", unix.SYS_WRITE}, {"sendto", unix.SYS_SENDTO}} {
+			t.Run(fmt.Sprint(role, " ", call.name), func(t *testing.T) {
+				t.Parallel()
+				o := ownedLab(t, role, call.name+"-verdict", ownedConfig())
+				o.setOff()
+				o.ends(killed(role, call.name, call.number))
+				if role == ipc.RoleResponses {
+					o.asker.nothing()
+					return
+				}
+				o.outside("go.example.com")
+			})
+		}
+	}
+}
+
+// Last words are shown as text, whatever they hold: no line of the log is
+// forged by them.
+func TestOwnedLastWords(t *testing.T) {
+	t.Parallel()
+	o := ownedLab(t, ipc.RoleRequests, "stderr-escape", ownedConfig())
+	o.setOff()
+	o.ends(noticed(ipc.RoleRequests, `\x1b[2J\r\x1b]0;owned\a`))
+	o.daemon.never(t, "forged", nil)
+	if strings.ContainsRune(o.daemon.output(), 0x1b) {
+		t.Error("an escape sequence reached the log")
+	}
+	o.outside("go.example.com")
+}
