@@ -12,7 +12,14 @@ import (
 // another is acted on.
 type Poller struct {
 	events [64]unix.EpollEvent
-	ready  []int
+	ready  []Event
+}
+
+// Event is a descriptor that can be read. Ended: its peer is gone, and what
+// can be read still is the last of it.
+type Event struct {
+	FD    int
+	Ended bool
 }
 
 // NewPoller makes the child's epoll instance at FDPoll.
@@ -65,7 +72,7 @@ func AwaitRoom(fd int) error {
 
 // Wait blocks until at least one descriptor is ready. The result is valid
 // until the next call.
-func (p *Poller) Wait() ([]int, error) {
+func (p *Poller) Wait() ([]Event, error) {
 	for {
 		// epoll_pwait is what the Go runtime calls itself, so this needs no
 		// further name in a child's list; the wrapper in x/sys uses epoll_wait.
@@ -79,7 +86,7 @@ func (p *Poller) Wait() ([]int, error) {
 		}
 		p.ready = p.ready[:0]
 		for _, ev := range p.events[:n] {
-			p.ready = append(p.ready, int(ev.Fd))
+			p.ready = append(p.ready, Event{int(ev.Fd), ev.Events&unix.EPOLLHUP != 0})
 		}
 		return p.ready, nil
 	}

@@ -35,7 +35,6 @@ type worker struct {
 	reader   *queue.Reader
 	table    *table
 	grants   *ipc.Receiver[ipc.Grants, *ipc.Grants]
-	orphaned bool // the holder is gone: no grants come any more
 	verdicts *ipc.VerdictSender
 	log      *logging.Logger
 	warned   map[queue.Hook]bool
@@ -122,15 +121,11 @@ func (w *worker) Ready(fd int) error {
 // longest would be 16 million addresses, which take seconds.
 func (w *worker) drain() error {
 	for room := 2 * ipc.GrantBuffer; room > 0; {
-		if w.orphaned {
-			return io.EOF
-		}
 		g, err := w.grants.Recv()
 		switch {
 		case errors.Is(err, ipc.ErrWouldBlock):
 			return nil
 		case errors.Is(err, io.EOF):
-			w.orphaned = true
 			return err
 		case err != nil:
 			return fmt.Errorf("the allowlist broke the protocol: %w", err)

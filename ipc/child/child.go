@@ -23,9 +23,8 @@ import (
 
 // Worker is what differs from role to role.
 type Worker interface {
-	// Ready is called for a descriptor of Descriptors that can be read. With
-	// io.EOF the process at the other end is gone: the descriptor is not
-	// waited on any more, and it is for the parent to decide what follows.
+	// Ready is called for a descriptor of Descriptors that can be read. io.EOF
+	// means that the process at the other end seems to be gone.
 	Ready(fd int) error
 	// Descriptors are those to wait on besides the control socket.
 	Descriptors() []int
@@ -146,16 +145,17 @@ func receivePolicy(control policyReceiver) (*ipc.Policy, error) {
 
 func loop(poller *ipc.Poller, control policyReceiver, w Worker) error {
 	c := changes{control: control, worker: w}
+	n := neighbours{poller: poller, worker: w, silent: map[int]bool{}}
 	for {
 		ready, err := poller.Wait()
 		if err != nil {
 			return err
 		}
-		for _, fd := range ready {
-			if fd == ipc.FDControl {
+		for _, e := range ready {
+			if e.FD == ipc.FDControl {
 				err = c.order()
-			} else if err = w.Ready(fd); errors.Is(err, io.EOF) {
-				err = poller.Remove(fd)
+			} else {
+				err = n.ready(e)
 			}
 			if err != nil {
 				return err

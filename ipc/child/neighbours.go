@@ -1,0 +1,37 @@
+package child
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// neighbours tells the end of a neighbour from an empty packet of one, which
+// reads the same: without that, whoever owns a neighbour could have it taken
+// for dead, quietly and for good.
+type neighbours struct {
+	poller *ipc.Poller
+	worker Worker
+	silent map[int]bool // read nothing at all, with the peer perhaps alive
+}
+
+// ready has the worker read. A neighbour that has ended is not waited on any
+// more, and it is for the parent to decide what follows.
+func (n *neighbours) ready(e ipc.Event) error {
+	if n.silent[e.FD] && !e.Ended { // it was not the end: there is more, of one that lives
+		return fmt.Errorf("descriptor %d: an empty packet", e.FD)
+	}
+	err := n.worker.Ready(e.FD)
+	if !errors.Is(err, io.EOF) {
+		return err
+	}
+	if e.Ended {
+		return n.poller.Remove(e.FD)
+	}
+	// The end may have come since the look, or it is an empty packet: the next
+	// look, which comes at once after an end, shows it.
+	n.silent[e.FD] = true
+	return nil
+}
