@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -39,6 +40,33 @@ func TestOwnedVerdict(t *testing.T) {
 				o.outside("go.example.com")
 			})
 		}
+	}
+}
+
+// A child that says Ready and has no cell is found out by the parent before
+// anything is handed to anybody.
+func TestOwnedNoCell(t *testing.T) {
+	t.Parallel()
+	for _, role := range ipc.Children {
+		t.Run(string(role), func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			cmd := exec.Command(standIn(t, role, "no-cell"), "-c", configFile(t, ownedConfig().String()), "-log-format", "json")
+			l.daemon = startCommand(t, l.client, cmd)
+			l.daemon.expectExit(70)
+			if !l.daemon.wait(t, patience) {
+				t.Fatal("the tree runs on")
+			}
+			line := l.daemon.sees(t, "stopped", fields{"@level": "error", "status": 70})
+			if text := line.text("error"); !strings.HasPrefix(text, string(role)+" (pid ") ||
+				!strings.Contains(text, " is not in its cell: ") || !strings.Contains(text, `seccomp mode is "0"`) {
+				t.Errorf("the log says %q", text)
+			}
+			l.daemon.never(t, "filtering", nil)
+			if queues := l.client.queues(t); len(queues) != 0 {
+				t.Errorf("queues are left: %+v", queues)
+			}
+		})
 	}
 }
 

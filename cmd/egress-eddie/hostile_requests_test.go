@@ -116,18 +116,15 @@ func TestOwnedRequestsBorrow(t *testing.T) {
 	o.idle(t)
 }
 
-// An empty packet looks like the end of the parser. It is not listened to
-// again, so no request leaves; all else goes on.
+// An empty packet reads like the end of the parser. With the next one the
+// allowlist knows that it was none.
 func TestOwnedRequestsEmptyPacket(t *testing.T) {
 	t.Parallel()
 	o := ownedLab(t, ipc.RoleRequests, "frame-nothing", ownedConfig())
 	o.resolves(t, o.f, "honest.example.com", typeOf(o.f), o.f.web(1))
 	o.setOff()
 	o.ask("later.example.com")
-	o.held(t, dnsQueue(0, o.f), 2)
-	o.reaches(t, o.f.web(1))
-	o.isShut(t, o.f.web(2))
-	o.stops()
+	o.ends(noticed(ipc.RoleAllowlist, "allowlist: descriptor 5: an empty packet"))
 	o.outside("go.example.com")
 	o.outside("later.example.com")
 }

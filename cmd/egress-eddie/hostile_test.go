@@ -63,18 +63,24 @@ func ownedLab(t *testing.T, role ipc.Role, attack string, c config) *owned {
 		}
 	})
 	o.target = &asker{t: t, conn: l.server.listenUDP(t, netip.AddrPortFrom(f.web(2), goPort))}
+	l.startBinary(standIn(t, role, attack), c)
+	l.rules(standardRules)
+	o.p = l.daemon.processes(t)
+	return o
+}
+
+// standIn is the daemon of which a role does what attack says.
+func standIn(t *testing.T, role ipc.Role, attack string) (path string) {
+	t.Helper()
 	binary, err := hostileBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(openDir(t), string(role)+":"+attack)
+	path = filepath.Join(openDir(t), string(role)+":"+attack)
 	if err := os.Link(binary, path); err != nil {
 		t.Fatal(err)
 	}
-	l.startBinary(path, c)
-	l.rules(standardRules)
-	o.p = l.daemon.processes(t)
-	return o
+	return path
 }
 
 // reply answers a question.

@@ -31,6 +31,7 @@ var anybody = map[string]attack{
 	// The control socket.
 	"signal-ready":   func(*moment) error { return raw(ipc.FDControl, ipc.AppendSignal(nil, ipc.SignalReady)) },
 	"signal-loaded":  func(*moment) error { return raw(ipc.FDControl, ipc.AppendSignal(nil, ipc.SignalLoaded)) },
+	"signal-force":   func(*moment) error { return raw(ipc.FDControl, ipc.AppendSignal(nil, ipc.SignalInForce)) },
 	"signal-0":       func(*moment) error { return raw(ipc.FDControl, make([]byte, ipc.SignalSize)) },
 	"signal-long":    func(*moment) error { return raw(ipc.FDControl, make([]byte, 1000)) },
 	"signal-short":   func(*moment) error { return raw(ipc.FDControl, []byte{1}) },
@@ -102,7 +103,7 @@ func descriptors(m *moment) error {
 		return exhausted
 	}
 	for n := 0; exhausted == nil; n++ {
-		if _, err := unix.EpollCreate1(0); err != nil {
+		if _, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 			exhausted = fmt.Errorf("%d descriptors, then: %w", n, err)
 		}
 	}

@@ -21,6 +21,12 @@ var holderAttacks = framed(ipc.FDGrants, map[string]attack{
 	// What it can: grant, as the real one does.
 	"grant":       granted(func(*ipc.Grants) {}),
 	"grant-flood": floodGrants,
+	"grant-empty": func(m *moment) error {
+		if err := raw(ipc.FDGrants, nil); err != nil {
+			return err
+		}
+		return accept(&m.request.Packet)
+	},
 
 	"grant-filter":  granted(func(g *ipc.Grants) { g.Filter = 99 }),
 	"grant-all":     granted(func(g *ipc.Grants) { g.Filter = 1 }), // which allows all names and grants nothing
@@ -36,6 +42,13 @@ var holderAttacks = framed(ipc.FDGrants, map[string]attack{
 	"grant-loopback": granted(func(g *ipc.Grants) { g.V4 += "\x7f\x00\x00\x01" }),
 	"grant-v6":       granted(func(g *ipc.Grants) { g.V6 = strings.Repeat("\x00", 15) + "\x01" }),
 	"grant-mapped":   granted(func(g *ipc.Grants) { g.V6 = strings.Repeat("\x00", 10) + "\xff\xff" + web8 }),
+	// What only a change of policy may do, and only one that was announced.
+	"grant-no-kind":  granted(func(g *ipc.Grants) { g.Kind = 0 }),
+	"grant-kind":     granted(func(g *ipc.Grants) { g.Kind = ipc.GrantsDone + 1 }),
+	"grant-set-long": granted(func(g *ipc.Grants) { g.Kind, g.Until = ipc.GrantsSet, g.Until.Add(time.Hour) }),
+	"grant-set-meta": granted(func(g *ipc.Grants) { g.Kind = ipc.GrantsSet; g.V4 += "\xa9\xfe\xa9\xfe" }),
+	"grant-close":    granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsClose, Filter: 99, V4: web8} }),
+	"grant-done":     granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsDone} }),
 	"another-edge":   func(m *moment) error { return ipc.NewRequestSender(ipc.FDGrants).Send(m.request) },
 })
 
@@ -43,7 +56,7 @@ var holderAttacks = framed(ipc.FDGrants, map[string]attack{
 // something changed, and lets the request pass.
 func granted(change func(g *ipc.Grants)) attack {
 	return func(m *moment) error {
-		g := ipc.Grants{Until: ipc.Now().Add(m.policy.Filters[0].AllowAnswersFor), V4: web8}
+		g := ipc.Grants{Kind: ipc.GrantsOpen, Until: ipc.Now().Add(m.policy.Filters[0].AllowAnswersFor), V4: web8}
 		change(&g)
 		if err := toTraffic.Send(&g); err != nil {
 			return err
@@ -60,7 +73,7 @@ func floodGrants(m *moment) error {
 		flooded = true
 		return granted(func(*ipc.Grants) {})(m)
 	}
-	g := ipc.Grants{Until: ipc.Now().Add(m.policy.Filters[0].AllowAnswersFor / 2)}
+	g := ipc.Grants{Kind: ipc.GrantsOpen, Until: ipc.Now().Add(m.policy.Filters[0].AllowAnswersFor / 2)}
 	for i := 0; ; i++ {
 		g.V4 = manyAddresses(i)
 		for err := ipc.ErrWouldBlock; err == ipc.ErrWouldBlock; {

@@ -63,9 +63,24 @@ func order() (ipc.Role, string) {
 	return ipc.Role(role), what
 }
 
+// noCell is to say Ready without a cell, before anybody could have noticed.
+const noCell = "no-cell"
+
+func claimCell([]string) int {
+	if err := raw(ipc.FDControl, ipc.AppendSignal(nil, ipc.SignalReady)); err != nil {
+		return exit.Software
+	}
+	for {
+		_ = unix.Pause()
+	}
+}
+
 // standIn is the main function of an owned role. It goes the way of the real
 // one: cell, Ready, policy, loop.
 func standIn(role ipc.Role, what string) func(args []string) int {
+	if what == noCell {
+		return claimCell
+	}
 	attack := attacks[role][what]
 	if attack == nil {
 		attack = anybody[what]

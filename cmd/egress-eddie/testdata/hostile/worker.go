@@ -118,6 +118,8 @@ func (m *moment) honest() error {
 	return verdicts(ipc.VerdictRecord{Handle: m.queue.Handle, ID: m.id, Verdict: ipc.Drop})
 }
 
+func (r *reader) Change(*ipc.Policy) error { return nil }
+
 func (r *reader) Close() {}
 
 // goes reports whether a question sets the attack off.
@@ -167,6 +169,8 @@ func (h *holder) Ready(fd int) error {
 	}
 	return accept(&packet)
 }
+
+func (h *holder) Change(*ipc.Policy) error { return nil }
 
 func (h *holder) Close() {}
 
