@@ -71,7 +71,9 @@ func policyFor(role ipc.Role, c *config.Config, o options, json, journal bool, q
 			})
 			var names []name.Name
 			if role == ipc.RoleAllowlist {
-				names = f.Names
+				for _, h := range f.Hostnames {
+					names = append(names, h.Name)
+				}
 			}
 			p.Hostnames = append(p.Hostnames, names)
 		}

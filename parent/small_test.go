@@ -16,7 +16,6 @@ import (
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
-	"github.com/capnspacehook/egress-eddie/ipc/name"
 	"github.com/capnspacehook/egress-eddie/parent/config"
 )
 
@@ -303,7 +302,7 @@ func TestPolicyFor(t *testing.T) {
 	c := &config.Config{
 		InboundDNSQueue: config.QueuePair{IPv4: 1, IPv6: 2},
 		Filters: []config.FilterOptions{
-			{Name: "web", DNSQueue: config.QueuePair{IPv4: 10, IPv6: 11}, TrafficQueue: config.QueuePair{IPv4: 12, IPv6: 13}, AllowAnswersFor: time.Minute, Names: []name.Name{"\x01a\x00"}},
+			{Name: "web", DNSQueue: config.QueuePair{IPv4: 10, IPv6: 11}, TrafficQueue: config.QueuePair{IPv4: 12, IPv6: 13}, AllowAnswersFor: time.Minute, Hostnames: []config.Hostname{{Name: "\x01a\x00", Scope: ipc.ScopeTree}}},
 			{Name: "all", DNSQueue: config.QueuePair{IPv4: 20}, AllowAllHostnames: true},
 		},
 	}

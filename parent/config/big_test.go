@@ -45,7 +45,7 @@ func TestMillionNames(t *testing.T) {
 	if took > 10*time.Second {
 		t.Errorf("took %v", took)
 	}
-	if got := len(c.Filters[0].Names); got != count {
+	if got := len(c.Filters[0].Hostnames); got != count {
 		t.Errorf("%d names", got)
 	}
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
 	"github.com/capnspacehook/egress-eddie/ipc/name"
 )
@@ -57,11 +58,37 @@ type FilterOptions struct {
 	AllowAnswersFor time.Duration // how long answers stay allowed; 0 is not set
 	ReCacheEvery    time.Duration // how often CachedHostnames are asked; 0 is not set
 
+	// RespectTTL: a grant lasts for its record's TTL and TTLGrace, at least
+	// MinTTL and at most AllowAnswersFor; else for AllowAnswersFor.
+	RespectTTL       bool
+	TTLGrace, MinTTL time.Duration
+	// KeepInUse: an accepted packet renews a grant for as long as it had, until
+	// MaxInUse after the last answer that held it.
+	KeepInUse bool
+	MaxInUse  time.Duration
+	// DenyPrivate: answers in private ranges (RFC 1918, RFC 4193, RFC 6598) grant nothing.
+	DenyPrivate bool
+	QueryTypes  []uint16 // the only record types that may be asked for; nil is all
+
 	AllowedHostnames []string // as written
 	CachedHostnames  []string // as written
 
-	Names       []name.Name // AllowedHostnames, parsed, in the same order
-	CachedNames []name.Name // CachedHostnames, parsed, in the same order
+	Hostnames   []Hostname       // AllowedHostnames, parsed, in the same order
+	Addresses   []AllowedAddress // allowedAddresses
+	CachedNames []name.Name      // CachedHostnames, parsed, in the same order
+}
+
+// Hostname is an entry of allowedHostnames.
+type Hostname struct {
+	Name  name.Name // never the root
+	Scope ipc.Scope
+	Ports []ipc.Port // nil is all; at most ipc.MaxPorts, each once
+}
+
+// AllowedAddress is an entry of allowedAddresses: always open.
+type AllowedAddress struct {
+	Prefix netip.Prefix // masked, not IPv4-mapped
+	Ports  []ipc.Port   // nil is all; at most ipc.MaxPorts, each once
 }
 
 // ParseConfig reads and validates the file at path. An error carries

@@ -29,7 +29,11 @@ func validateFilter(f *rawFilter, r *report) FilterOptions {
 		AllowedHostnames:  f.allowed.entries,
 		CachedHostnames:   f.cached.entries,
 	}
-	o.Names, o.CachedNames = checkNames(&f.allowed, &f.cached, r)
+	names, cached := checkNames(&f.allowed, &f.cached, r)
+	for _, n := range names {
+		o.Hostnames = append(o.Hostnames, Hostname{Name: n, Scope: ipc.ScopeTree})
+	}
+	o.CachedNames = cached
 	return o
 }
 

@@ -104,7 +104,7 @@ func slowFilter(c *Config, f *FilterOptions) string {
 		return "has a bad allowAnswersFor"
 	case cached && f.ReCacheEvery <= 0, !cached && f.ReCacheEvery != 0:
 		return "has a bad reCacheEvery"
-	case !parsed(f.AllowedHostnames, f.Names) || !parsed(f.CachedHostnames, f.CachedNames):
+	case !parsed(f.AllowedHostnames, namesOf(f.Hostnames)) || !parsed(f.CachedHostnames, f.CachedNames):
 		return "has names that are not its host names"
 	}
 	both := append(append([]string{}, f.AllowedHostnames...), f.CachedHostnames...)
@@ -147,4 +147,11 @@ func slowResolvers(addrs []netip.Addr) string {
 		}
 	}
 	return ""
+}
+
+func namesOf(hostnames []Hostname) (names []name.Name) {
+	for _, h := range hostnames {
+		names = append(names, h.Name)
+	}
+	return names
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
 	"github.com/capnspacehook/egress-eddie/ipc/name"
 )
@@ -72,7 +73,7 @@ func TestEverything(t *testing.T) {
 				AllowAnswersFor: 90 * time.Minute, ReCacheEvery: 90 * time.Second, LookupUnknownIPs: true,
 				AllowedHostnames: []string{"Example.COM", "_dmarc.example.org"},
 				CachedHostnames:  []string{"ntp.example"},
-				Names:            []name.Name{"\x07example\x03com\x00", "\x06_dmarc\x07example\x03org\x00"},
+				Hostnames:        []Hostname{{Name: "\x07example\x03com\x00", Scope: ipc.ScopeTree}, {Name: "\x06_dmarc\x07example\x03org\x00", Scope: ipc.ScopeTree}},
 				CachedNames:      []name.Name{"\x03ntp\x07example\x00"},
 			},
 			{Name: "all", DNSQueue: QueuePair{20, 21}, AllowAllHostnames: true},
