@@ -32,6 +32,8 @@ type child struct {
 	stderr *os.File    // our end of its stderr pipe
 	words  chan []byte // what it said there, once it is gone
 
+	owedLog bool // it has not been given the log that took the old one's place
+
 	gone chan struct{} // closed when it is dead
 	dead bool          // its death has been taken note of
 }

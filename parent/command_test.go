@@ -5,14 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"os"
-	"os/signal"
+	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
@@ -76,19 +73,35 @@ func TestCommandUsage(t *testing.T) {
 	}
 }
 
-// TestReloadCommand signals a process that may be signalled, and says so of
-// one that may not, or is none.
+// TestReloadCommand signals a parent, and nothing else that can be seen.
 func TestReloadCommand(t *testing.T) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, unix.SIGHUP)
-	defer signal.Stop(signals)
-	if err := reloadCommand([]string{strconv.Itoa(os.Getpid())}, io.Discard); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-signals:
-	case <-time.After(10 * time.Second):
-		t.Error("no SIGHUP came")
+	for _, c := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"/usr/bin/egress-eddie"}, 0},
+		{[]string{"cat"}, exit.Unavailable},
+		{[]string{"egress-eddie", "allowlist", "-"}, exit.Unavailable},
+	} {
+		cmd := &exec.Cmd{Path: "/bin/cat", Args: c.args} // waits for its input, whatever it is called
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := reloadCommand([]string{strconv.Itoa(cmd.Process.Pid)}, io.Discard); exit.Code(err) != c.code {
+			t.Errorf("%q: code %d, %v", c.args, exit.Code(err), err)
+		}
+		if c.code != 0 {
+			stdin.Close()
+		}
+		cmd.Wait()
+		if got := cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled(); got != (c.code == 0) {
+			t.Errorf("%q: ended by a signal is %t", c.args, got)
+		}
+		stdin.Close()
 	}
 	if err := reloadCommand([]string{"1073741824"}, io.Discard); exit.Code(err) != exit.Unavailable {
 		t.Errorf("no process: %v", err)

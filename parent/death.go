@@ -65,11 +65,14 @@ func startError(role ipc.Role, err error) error {
 			"more open files are needed, two for each queue: ulimit -n, or LimitNOFILE= of the unit",
 			"%s: cannot start: %w", role, err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EINVAL), errors.Is(err, syscall.EACCES):
-		return exit.WithHint(exit.Unavailable, why.Hint,
+		return exit.WithHint(exit.Unavailable, why.Hint+"\n"+withoutIsolation,
 			"%s: cannot start in namespaces of its own: %w%s", role, err, forbiddenBy(why))
 	}
 	return exit.Errorf(exit.Software, "%s: cannot start: %w", role, err)
 }
+
+// withoutIsolation is said to who has not chosen it already.
+const withoutIsolation = `to run with processes that are not isolated: sandbox.userNamespaces = "best-effort"`
 
 func forbiddenBy(why sandbox.Forbidden) string {
 	if len(why.By) == 0 {
@@ -87,6 +90,6 @@ func deathError(c *child, d *death, how string) error {
 		return exit.Errorf(exit.Unavailable, "%s (pid %d) died: %s", c.role, c.pid, how)
 	}
 	why := sandbox.WhyForbidden()
-	return exit.WithHint(exit.Unavailable, why.Hint,
+	return exit.WithHint(exit.Unavailable, why.Hint+"\n"+withoutIsolation,
 		"%s (pid %d): no capabilities in namespaces of its own%s", c.role, c.pid, forbiddenBy(why))
 }

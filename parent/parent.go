@@ -63,7 +63,7 @@ func complain(w io.Writer, err error) {
 
 // run is the life of the parent from top to bottom.
 func run(o options, journal journalStream, stderr io.Writer) error {
-	signals := listen() // first: a large configuration takes seconds to read
+	s := listen() // first: a large configuration takes seconds to read
 	c, err := load(o)
 	if err != nil || o.test {
 		return err
@@ -87,9 +87,9 @@ func run(o options, journal journalStream, stderr io.Writer) error {
 			Process: string(ipc.RoleParent), JSON: json, Debug: o.debug, Journal: target.journal,
 		}),
 	}
-	err = d.run(signals)
+	err = d.run(s)
 	if err != nil {
-		d.log.Error("stopped", "error", strings.ReplaceAll(err.Error(), "\n", "; "), "status", exit.Code(err))
+		d.log.Error("stopped", "error", oneLine(err), "status", exit.Code(err))
 	}
 	if closeErr := d.log.Close(500 * time.Millisecond); closeErr != nil {
 		complain(stderr, closeErr) // lost lines are no other way to end
@@ -141,7 +141,7 @@ const (
 	loadFor  = 30 * time.Second
 )
 
-func (d *daemon) run(signals <-chan os.Signal) error {
+func (d *daemon) run(s signals) error {
 	for _, w := range d.config.Warnings {
 		d.log.Warn(w)
 	}
@@ -167,7 +167,7 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 		return d.end(err)
 	}
 	d.tree.watch()
-	if err := d.await(ipc.SignalReady, readyFor, signals); err != nil {
+	if err := d.await(ipc.SignalReady, readyFor, s); err != nil {
 		return d.end(err)
 	}
 	if err := d.tree.verify(); err != nil {
@@ -178,7 +178,7 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 		return d.end(err)
 	}
 	d.sendPolicies()
-	if err := d.await(ipc.SignalLoaded, loadFor, signals); err != nil {
+	if err := d.await(ipc.SignalLoaded, loadFor, s); err != nil {
 		return d.end(err)
 	}
 	if err := d.tree.openFilter(); err != nil {
@@ -190,7 +190,7 @@ func (d *daemon) run(signals <-chan os.Signal) error {
 	d.config = nil
 	debug.FreeOSMemory()
 	d.told(d.notify.say(stateReady))
-	return d.end(d.supervise(signals))
+	return d.end(d.supervise(s))
 }
 
 // openEverything opens all that needs the privileges that are dropped next.

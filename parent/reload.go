@@ -1,6 +1,7 @@
 package parent
 
 import (
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
 	"github.com/capnspacehook/egress-eddie/parent/config"
+	"github.com/capnspacehook/egress-eddie/sandbox"
 )
 
 // reload is a change of policy, from SIGHUP until the trafficworker has said
@@ -51,6 +53,9 @@ func (d *daemon) startReload() {
 	d.reload = &reload{limit: time.NewTimer(loadFor)}
 	go func() { // it may be large, and the parent must hear of its children
 		c, err := reread(d.options.config, d.tree.queues)
+		if err == nil && d.tree.identity.in == sandbox.Shared && !c.NamespacesBestEffort {
+			c, err = nil, errors.New(`sandbox.userNamespaces: the processes run without namespaces of their own: to forbid that needs a restart`)
+		}
 		d.read <- reading{c, err}
 	}()
 }
@@ -66,7 +71,7 @@ func (r *reload) expired() <-chan time.Time {
 // haveRead goes on with a file that is right.
 func (d *daemon) haveRead(r reading) {
 	if r.err != nil {
-		d.log.Error("the configuration was not reloaded, the old one is in force", "error", strings.ReplaceAll(r.err.Error(), "\n", "; "))
+		d.log.Error("the configuration was not reloaded, the old one is in force", "error", oneLine(r.err))
 		d.endReload(stateKept)
 		return
 	}
@@ -75,6 +80,18 @@ func (d *daemon) haveRead(r reading) {
 	}
 	d.reload.config = r.config
 	d.change(ipc.RoleTraffic, ipc.SignalLoaded)
+}
+
+// mostMistakes are shown of a file in a line of the log.
+const mostMistakes = 20
+
+// oneLine is an error of many lines as one, of bounded length.
+func oneLine(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	if more := len(lines) - mostMistakes; more > 0 {
+		lines = append(lines[:mostMistakes], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(lines, "; ")
 }
 
 // change sends a child the new policy, and waits for what comes of it.

@@ -13,20 +13,27 @@ import (
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
 )
 
-// listen asks for the signals that mean something. Children are in sessions
-// of their own, so Ctrl-C reaches the parent alone.
-func listen() <-chan os.Signal {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGHUP)
+// signals are those that mean something. Each has a channel of its own with
+// room for one: more of the same mean the same, and a storm of one does not
+// push another out.
+type signals struct{ stop, rotate, reload chan os.Signal }
+
+// listen asks for them. Children are in sessions of their own, so Ctrl-C
+// reaches the parent alone.
+func listen() signals {
+	s := signals{make(chan os.Signal, 1), make(chan os.Signal, 1), make(chan os.Signal, 1)}
+	signal.Notify(s.stop, unix.SIGTERM, unix.SIGINT)
+	signal.Notify(s.rotate, unix.SIGUSR1)
+	signal.Notify(s.reload, unix.SIGHUP)
 	signal.Ignore(unix.SIGPIPE)
-	return signals
+	return s
 }
 
 // errStopped says that a signal asked for the end.
 var errStopped = errors.New("stopped by a signal")
 
 // await waits until every child has said the signal.
-func (d *daemon) await(what ipc.Signal, limit time.Duration, signals <-chan os.Signal) error {
+func (d *daemon) await(what ipc.Signal, limit time.Duration, s signals) error {
 	missing := map[*child]bool{}
 	for _, c := range d.tree.children {
 		missing[c] = true
@@ -43,15 +50,12 @@ func (d *daemon) await(what ipc.Signal, limit time.Duration, signals <-chan os.S
 				return exit.Errorf(exit.Software, "%s: %w: signal %d twice", e.child.role, errProtocol, what)
 			}
 			delete(missing, e.child)
-		case s := <-signals:
-			switch s {
-			case unix.SIGUSR1:
-				d.rotated = true // the children that hold the log cannot take it yet
-			case unix.SIGHUP:
-				d.changed = true
-			default:
-				return errStopped
-			}
+		case <-s.stop:
+			return errStopped
+		case <-s.rotate:
+			d.rotated = true // the children that hold the log cannot take it yet
+		case <-s.reload:
+			d.changed = true
 		case <-timeout.C:
 			for c := range missing {
 				return exit.Errorf(exit.Software, "%s: did not come up within %v", c.role, limit)
@@ -63,7 +67,7 @@ func (d *daemon) await(what ipc.Signal, limit time.Duration, signals <-chan os.S
 
 // supervise runs until a signal asks for the end (errStopped) or a child dies
 // or misbehaves.
-func (d *daemon) supervise(signals <-chan os.Signal) error {
+func (d *daemon) supervise(s signals) error {
 	if d.rotated {
 		d.reopenLog()
 	}
@@ -80,21 +84,19 @@ func (d *daemon) supervise(signals <-chan os.Signal) error {
 			if err := d.hears(e); err != nil {
 				return err
 			}
-		case s := <-signals:
-			switch s {
-			case unix.SIGUSR1:
-				d.reopenLog()
-			case unix.SIGHUP:
-				d.startReload()
-			default:
-				return errStopped
-			}
+		case <-s.stop:
+			return errStopped
+		case <-s.rotate:
+			d.reopenLog()
+		case <-s.reload:
+			d.startReload()
 		case r := <-d.read:
 			d.haveRead(r)
 		case <-d.reload.expired():
 			return d.tooLong()
 		case <-tick.C:
 			d.reportDrops()
+			d.handOverLog()
 			d.told(d.notify.flush())
 		case <-beats:
 			d.told(d.notify.alive())
@@ -122,15 +124,33 @@ func (d *daemon) reopenLog() {
 		return
 	}
 	for _, c := range d.tree.children {
-		if judgeKinds[c.role] == nil {
-			continue // who gives no verdict holds no log
+		c.owedLog = judgeKinds[c.role] != nil // who gives no verdict holds no log
+	}
+	d.handOverLog()
+}
+
+// handOverLog gives the log to the children that are owed it. One whose
+// control socket has no room now, as in a reload, gets it a second later.
+func (d *daemon) handOverLog() {
+	owed, left := 0, 0
+	for _, c := range d.tree.children {
+		if !c.owedLog {
+			continue
 		}
+		owed++
 		item := ipc.PolicyItem{Kind: ipc.PolicyLog}
-		if err := ipc.NewPolicySender(c.control).SendWith(&item, d.target.fd); err != nil {
+		switch err := ipc.NewPolicySender(c.control).SendWith(&item, d.target.fd); {
+		case errors.Is(err, ipc.ErrWouldBlock):
+			left++
+			continue
+		case err != nil: // it is dying, which is heard of next
 			d.log.Error("the new log file could not be handed over", "role", string(c.role), "error", err.Error())
 		}
+		c.owedLog = false
 	}
-	d.log.Info("log file opened again")
+	if owed > 0 && left == 0 {
+		d.log.Info("log file opened again")
+	}
 }
 
 // failure turns what a child did into the error that ends the tree.

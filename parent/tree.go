@@ -216,11 +216,23 @@ func (t *tree) spawnTree(log *logTarget, bestEffort bool) (shared, err error) {
 	if err := sandbox.SetDumpable(true); err != nil {
 		return nil, err
 	}
-	if bestEffort {
-		if shared = sandbox.ProbeNamespaces(t.identity.uid, t.identity.gid); shared != nil {
-			t.identity.in = sandbox.Shared
-		}
+	err = t.chooseIsolation(bestEffort, &shared)
+	if err == nil {
+		err = t.start(log)
 	}
-	startErr := t.start(log)
-	return shared, errors.Join(startErr, sandbox.SetDumpable(false))
+	return shared, errors.Join(err, sandbox.SetDumpable(false))
+}
+
+// chooseIsolation: only what forbids namespaces makes children do without. A
+// passing shortage, which somebody may have made, does not.
+func (t *tree) chooseIsolation(bestEffort bool, shared *error) error {
+	if !bestEffort {
+		return nil
+	}
+	forbidden, err := sandbox.ProbeNamespaces(t.identity.uid, t.identity.gid)
+	if forbidden {
+		t.identity.in, *shared = sandbox.Shared, err
+		return nil
+	}
+	return err
 }

@@ -70,11 +70,11 @@ func TestPolicyNotRead(t *testing.T) {
 		defer unix.Close(theirs)
 		d := &daemon{config: conf, target: &logTarget{}, tree: tree{children: []*child{c}, events: make(chan event, 4)}}
 		d.sendPolicies()
-		signals := make(chan os.Signal, 1)
+		s := signals{stop: make(chan os.Signal, 1)}
 		if signalled {
-			signals <- unix.SIGTERM
+			s.stop <- unix.SIGTERM
 		}
-		err := d.await(ipc.SignalLoaded, 100*time.Millisecond, signals)
+		err := d.await(ipc.SignalLoaded, 100*time.Millisecond, s)
 		if err == nil || errors.Is(err, errStopped) != signalled {
 			t.Errorf("signalled %t: %v", signalled, err)
 		}

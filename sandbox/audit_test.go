@@ -90,7 +90,7 @@ func TestAudit(t *testing.T) {
 
 // flawsFound are the deviations that a cell can have, as they are told.
 var flawsFound = map[string][]string{
-	"flaw: no filter":              {`has 0 filters, should have 1`, `seccomp mode is "0", should be "2", on `},
+	"flaw: no filter":              {`number of filters is "0", should be "1", on `, `seccomp mode is "0", should be "2", on `},
 	"flaw: filter on one thread":   {`seccomp mode is "0", should be "2", on `, `number of filters is "0", should be "1", on `},
 	"flaw: shared net":             {"shares its net namespace with parent"},
 	"flaw: shared ipc and uts":     {"shares its ipc namespace with parent", "shares its uts namespace with parent"},
@@ -101,7 +101,7 @@ var flawsFound = map[string][]string{
 	"flaw: mapped as root":         {`has the uid map "0 `, `has the gid map "0 `, "is dumpable"},
 	"flaw: limit":                  {"limit nproc is 31 (hard 31), should be 32"},
 	"flaw: soft limit":             {"limit data is 419430400 (hard 536870912), should be 536870912"},
-	"flaw: no_new_privs on a few":  {`no_new_privs is "0", should be "1", on `, "seccomp mode", "has 0 filters"},
+	"flaw: no_new_privs on a few":  {`no_new_privs is "0", should be "1", on `, "seccomp mode", `number of filters is "0", should be "1", on `},
 	"flaw: dumpable":               {"is dumpable"},
 	"flaw: root":                   {"has a root with "},
 	"flaw: one descriptor more":    {`descriptor 10 is open, a socket ("socket:[`},

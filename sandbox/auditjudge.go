@@ -37,7 +37,7 @@ func (r *Report) judge() {
 			if row.in == Shared { // as the configuration allows; it is no cell for all that
 				row.deviates(`shares the namespaces of its parent: they are forbidden here, and sandbox.userNamespaces is "best-effort"`)
 			}
-			row.judgeChild(parent)
+			row.judgeChild(parent, parent.filtersOfChild(true))
 			row.judgeDescriptors()
 		}
 	}
@@ -142,10 +142,10 @@ func (d *Descriptor) fitsParent() bool {
 	return slices.ContainsFunc(parentDescriptors, func(l Line) bool { return l.Value == d.Kind })
 }
 
-func (row *Row) judgeChild(parent *Row) {
+func (row *Row) judgeChild(parent *Row, filters int) {
 	row.requireThreads(everyThread(0, 0, 0))
 	row.requireThreads(sameIdentity(&parent.Threads[0]))
-	row.judgeFilters(parent)
+	row.judgeFilters(filters)
 	bounding := parent.Threads[0].Bounding // which takes a capability to change
 	if row.in == Isolated {
 		bounding = fmt.Sprintf("%016x", 0)
@@ -205,16 +205,21 @@ func (row *Row) profile() *profile {
 	return p
 }
 
-// judgeFilters: a child inherits what a service manager put on its parent and
-// adds its own, so it never has fewer. Their number on each thread is that of
-// the first.
-func (row *Row) judgeFilters(parent *Row) {
-	own, _ := strconv.Atoi(row.Threads[0].Filters)
-	theirs, _ := strconv.Atoi(parent.Threads[0].Filters)
-	if own < max(1, theirs) {
-		row.deviates("has %d filters, should have %d at least", own, max(1, theirs))
+// judgeFilters: a child inherits what a service manager put on its parent, and
+// has one of its own: neither fewer nor more, on each thread. filters is that
+// number; mode 2 alone may be an inherited filter's.
+func (row *Row) judgeFilters(filters int) {
+	row.requireThreads([]requirement{{"number of filters", filtersOf, strconv.Itoa(filters)}})
+}
+
+// filtersOfChild is how many a child of this process must have, which itself
+// has its own already, or not yet.
+func (row *Row) filtersOfChild(locked bool) int {
+	n, _ := strconv.Atoi(row.Threads[0].Filters)
+	if !locked {
+		n++
 	}
-	row.requireThreads([]requirement{{"number of filters", filtersOf, row.Threads[0].Filters}})
+	return max(1, n)
 }
 
 func (row *Row) judgeDescriptors() {

@@ -167,7 +167,7 @@ func lookLimits(row *Row) error {
 	if err != nil {
 		return err
 	}
-	for _, resource := range []int{unix.RLIMIT_CORE, unix.RLIMIT_NPROC, unix.RLIMIT_NOFILE, unix.RLIMIT_DATA} {
+	for _, resource := range []int{unix.RLIMIT_CORE, unix.RLIMIT_NPROC, unix.RLIMIT_NOFILE, unix.RLIMIT_DATA, unix.RLIMIT_FSIZE} {
 		name := limitNames[resource]
 		values := strings.Fields(fieldOf(string(text), name.proc))
 		if len(values) < 2 {

@@ -3,6 +3,9 @@ package sandbox
 import (
 	"fmt"
 	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
@@ -36,6 +39,7 @@ func Enter(role ipc.Role, queues int, in Isolation) error {
 func (p *profile) cell() []step {
 	return []step{
 		plain("pid namespace", firstProcess), // NB: before anything is mounted
+		plain("user namespace", ownUserNamespace),
 		plain("processors", pinProcessors),
 		plain("descriptors", p.closeStrays),
 		plain("environment", clearEnvironment),
@@ -99,6 +103,28 @@ func (p *profile) lock() []step {
 func firstProcess() error {
 	if pid := os.Getpid(); pid != 1 {
 		return bug("process %d of its pid namespace: only the parent starts this", pid)
+	}
+	return nil
+}
+
+// ownUserNamespace refuses the same to who is the first process somewhere, but
+// in the host's mounts: only where the parent has mapped one id, and not to 0,
+// are mounts the cell's own (ChildAttr).
+func ownUserNamespace() error {
+	fd, err := unix.Open("/proc/self/uid_map", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("uid_map: %w", err)
+	}
+	var text [512]byte
+	n, err := unix.Read(fd, text[:])
+	if closeErr := unix.Close(fd); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return fmt.Errorf("uid_map: %w", err)
+	}
+	if f := strings.Fields(string(text[:n])); len(f) != 3 || f[0] == "0" || f[2] != "1" {
+		return bug("uid map %q: only the parent starts this", text[:n])
 	}
 	return nil
 }

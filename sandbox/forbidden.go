@@ -64,6 +64,6 @@ func whyForbidden(proc string) (f Forbidden) {
 	if len(f.By) == 0 {
 		mends = append(mends, "nothing that can be seen from here forbids them; in a chroot they are always forbidden")
 	}
-	f.Hint = strings.Join(append(mends, `to run with children that are not isolated: sandbox.userNamespaces = "best-effort"`), "\n")
+	f.Hint = strings.Join(mends, "\n")
 	return f
 }

@@ -66,6 +66,7 @@ var limitNames = map[int]struct{ short, proc string }{
 	unix.RLIMIT_NPROC:  {"nproc", "Max processes"},
 	unix.RLIMIT_NOFILE: {"nofile", "Max open files"},
 	unix.RLIMIT_DATA:   {"data", "Max data size"},
+	unix.RLIMIT_FSIZE:  {"fsize", "Max file size"},
 }
 
 // namespaceTable has the names of /proc/PID/ns.

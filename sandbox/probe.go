@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -27,6 +28,7 @@ func WithoutCapabilities(words string) bool { return strings.Contains(words, ": 
 func Probe() int {
 	if err := run([]step{
 		plain("pid namespace", firstProcess), // NB: before anything is mounted
+		plain("user namespace", ownUserNamespace),
 		plain(stepMounts, privateMounts),
 	}, childFault); err != nil {
 		return exit.Code(err)
@@ -36,13 +38,15 @@ func Probe() int {
 
 // ProbeNamespaces tries whether children of this process, with these ids, can
 // have namespaces of their own, and capabilities in them: some hosts give the
-// first without the second. NB: on the main thread, while SetDumpable.
-func ProbeNamespaces(uid, gid int) error {
+// first without the second. With an error it says whether they are forbidden,
+// or the try failed for another reason. NB: on the main thread, while
+// SetDumpable.
+func ProbeNamespaces(uid, gid int) (forbidden bool, err error) {
 	const noFile = ^uintptr(0)
 	pid, _, err := syscall.StartProcess("/proc/self/exe", []string{"egress-eddie", ProbeWord},
 		&syscall.ProcAttr{Env: []string{}, Files: []uintptr{noFile, noFile, noFile}, Sys: ChildAttr(uid, gid, Isolated)})
 	if err != nil {
-		return fmt.Errorf("a process in namespaces of its own: %w", err)
+		return forbids(err), fmt.Errorf("a process in namespaces of its own: %w", err)
 	}
 	var status unix.WaitStatus
 	for {
@@ -51,12 +55,24 @@ func ProbeNamespaces(uid, gid int) error {
 			continue
 		}
 		if err != nil {
-			return os.NewSyscallError("wait4", err)
+			return false, os.NewSyscallError("wait4", err)
 		}
 		break
 	}
-	if !status.Exited() || status.ExitStatus() != 0 {
-		return fmt.Errorf("no capabilities in namespaces of its own: wait status %#x", int(status))
+	if status.Exited() && status.ExitStatus() == 0 {
+		return false, nil
 	}
-	return nil
+	return status.Exited() && status.ExitStatus() == exit.Unavailable,
+		fmt.Errorf("no capabilities in namespaces of its own: wait status %#x", int(status))
+}
+
+// forbids reports whether an error of clone says that namespaces are not to
+// be had here (clone(2), user_namespaces(7)), and not merely not now.
+func forbids(err error) bool {
+	for _, errno := range []unix.Errno{unix.EPERM, unix.EACCES, unix.ENOSPC, unix.EINVAL, unix.ENOSYS, unix.EUSERS} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }

@@ -114,12 +114,16 @@ func (row *roleRow) descriptors() (fds []int) {
 const maxThreads = 32
 
 func (row *roleRow) limits(queues int) []limit {
-	return []limit{
+	limits := []limit{
 		{unix.RLIMIT_CORE, 0, "a core file would hold what the process read"},
 		{unix.RLIMIT_NPROC, maxThreads, "a runaway child must not starve the others; counted in its own user namespace since Linux 5.14; 0 would kill Go"},
 		{unix.RLIMIT_NOFILE, uint64(ipc.FDQueues + queues + 1), "its descriptors and one landing slot for a descriptor received"},
 		{unix.RLIMIT_DATA, row.data, "memory: tables are bounded, this is what holds when a bound is wrong"},
 	}
+	if !row.log { // whose lines would be lost without a word, were it a file
+		limits = append(limits, limit{unix.RLIMIT_FSIZE, 0, "it writes to no file"})
+	}
+	return limits
 }
 
 // rules are the role's own lines, the busiest first: the kernel tries them in

@@ -3,11 +3,15 @@
 package sandbox
 
 import (
+	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -90,8 +94,9 @@ func init() {
 	parentActs["list threads, all without"] = listThreads(func() error { return setCapabilities(0) })
 
 	probe := func() string {
-		if err := ProbeNamespaces(os.Getuid(), os.Getgid()); err != nil {
-			return err.Error()
+		forbidden, err := ProbeNamespaces(os.Getuid(), os.Getgid())
+		if err != nil {
+			return fmt.Sprintf("forbidden %t: %v", forbidden, err)
 		}
 		return "has them"
 	}
@@ -113,15 +118,20 @@ func init() {
 	parentActs["probe without clone"] = now(dumpable(func() error { return lose(unix.SYS_CLONE) }))
 	// Ubuntu's AppArmor gives the namespace and no capability in it.
 	parentActs["probe without mount"] = now(dumpable(func() error { return lose(unix.SYS_MOUNT) }))
+	// A passing shortage of processes is none of these.
+	parentActs["probe without processes"] = now(dumpable(func() error {
+		return unix.Prlimit(0, unix.RLIMIT_NPROC, &unix.Rlimit{Cur: 1, Max: 1}, nil)
+	}))
 }
 
 // TestProbeNamespaces: what a child would be refused is known before.
 func TestProbeNamespaces(t *testing.T) {
 	for _, s := range []start{startRoot, startAmbient} {
 		for act, want := range map[string]string{
-			"probe":               "has them",
-			"probe without clone": "a process in namespaces of its own: function not implemented",
-			"probe without mount": "no capabilities in namespaces of its own: wait status 0x",
+			"probe":                   "has them",
+			"probe without clone":     "forbidden true: a process in namespaces of its own: function not implemented",
+			"probe without mount":     "forbidden true: no capabilities in namespaces of its own: wait status 0x",
+			"probe without processes": "forbidden false: a process in namespaces of its own: resource temporarily unavailable",
 		} {
 			if got := runParent(t, s, parentPlan{Act: act}).Result; !strings.HasPrefix(got, want) {
 				t.Errorf("%s, %s: %q", s, act, got)
@@ -130,10 +140,34 @@ func TestProbeNamespaces(t *testing.T) {
 	}
 }
 
-// TestProbeByHand: it mounts nothing where it is not the first process.
+// TestProbeByHand: nothing is mounted by a process that the parent has not put
+// into a user namespace, were it the first of its pid namespace: in these
+// mounts, which are the test's own, all stay shared.
 func TestProbeByHand(t *testing.T) {
 	if status := Probe(); status == 0 {
 		t.Error("it would have changed the host's mounts")
+	}
+	const script = `mount --make-rshared / && "$0" "$@"; status=$?
+grep -c ' shared:' /proc/self/mountinfo; exit $status`
+	for what, args := range map[string][]string{
+		"probe": {ProbeWord},
+		"role":  {string(ipc.RoleAllowlist), "0", mustJSON(childPlan{Role: ipc.RoleAllowlist, Build: buildEnter, Act: "nothing"})},
+	} {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, self}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "only the parent starts this") && what == "role" {
+			t.Errorf("%s: %v: %s", what, err, out)
+		}
+		lines := strings.Fields(string(out))
+		if lines[len(lines)-1] == "0" {
+			t.Errorf("%s: no mount is shared any more: %s", what, out)
+		}
 	}
 }
 
@@ -174,7 +208,7 @@ func TestWhyForbidden(t *testing.T) {
 			}
 		}
 		f := whyForbidden(proc)
-		if strings.Join(f.By, "; ") != c.by || !strings.Contains(f.Hint, c.hint) || !strings.Contains(f.Hint, `sandbox.userNamespaces = "best-effort"`) {
+		if strings.Join(f.By, "; ") != c.by || !strings.Contains(f.Hint, c.hint) {
 			t.Errorf("%s: %+v", c.what, f)
 		}
 	}

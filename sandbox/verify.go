@@ -37,7 +37,7 @@ func Verify(children []Started) error {
 	r.compareNamespaces()
 	for i := range r.Processes[1:] {
 		row := &r.Processes[i+1]
-		row.judgeChild(&r.Processes[0])
+		row.judgeChild(&r.Processes[0], r.Processes[0].filtersOfChild(false))
 		if len(row.Deviations) > 0 {
 			return exit.Errorf(exit.Software, "%s (pid %d) is not in its cell: %s",
 				row.Role, row.PID, strings.Join(row.Deviations, "; "))

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -20,7 +21,7 @@ func init() {
 
 // verified is what a parent says of its children, of which the request parser
 // is built as said.
-func verified(t *testing.T, s start, build string) string {
+func verified(t *testing.T, start func(parentPlan) *exec.Cmd, build string) string {
 	t.Helper()
 	p := parentPlan{Children: allRoles(buildEnter, "hang"), Act: "verify", Flawed: build == "flaw: no_new_privs on a few"}
 	for i := range p.Children {
@@ -29,14 +30,22 @@ func verified(t *testing.T, s start, build string) string {
 			p.Children[i].Build = build
 		}
 	}
-	return runParent(t, s, p).Result
+	r, err := tryParent(start(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Result
 }
+
+func asRoot(p parentPlan) *exec.Cmd    { return parentCommand(startRoot, p) }
+func asAmbient(p parentPlan) *exec.Cmd { return parentCommand(startAmbient, p) }
 
 // TestVerify: the parent, which is not root, sees whole cells as what they are.
 func TestVerify(t *testing.T) {
-	for _, s := range []start{startRoot, startAmbient} {
-		if got := verified(t, s, buildEnter); got != "all in their cells" {
-			t.Errorf("%s: %s", s, got)
+	// namingCommand: under a filter that somebody else has put on it.
+	for name, start := range map[string]func(parentPlan) *exec.Cmd{"root": asRoot, "ambient": asAmbient, "filtered": namingCommand} {
+		if got := verified(t, start, buildEnter); got != "all in their cells" {
+			t.Errorf("%s: %s", name, got)
 		}
 	}
 }
@@ -52,7 +61,7 @@ func TestVerifyFinds(t *testing.T) {
 		found++
 		t.Run(build, func(t *testing.T) {
 			t.Parallel()
-			got := verified(t, startRoot, build)
+			got := verified(t, asRoot, build)
 			if !strings.HasPrefix(got, string(ipc.RoleRequests)+" (pid ") {
 				t.Errorf("it says %q", got)
 			}
@@ -65,5 +74,15 @@ func TestVerifyFinds(t *testing.T) {
 	}
 	if found < 12 {
 		t.Errorf("only %d flaws", found)
+	}
+}
+
+// TestVerifyUnderFilter: an inherited filter, as a service manager's, is not
+// taken for a child's own.
+func TestVerifyUnderFilter(t *testing.T) {
+	for _, build := range []string{"flaw: no filter", "flaw: filter on one thread", "flaw: no_new_privs on a few"} {
+		if got := verified(t, namingCommand, build); !strings.Contains(got, `number of filters is "1", should be "2", on `) {
+			t.Errorf("%s: %s", build, got)
+		}
 	}
 }
