@@ -15,11 +15,9 @@ type answers struct {
 	octets int         // of names
 	owners []byte      // distinct owners, as indices into names
 
-	links      []ipc.Link
-	a, aaaa    []byte
-	aOwners    []byte
-	aaaaOwners []byte
-	others     []byte
+	links   []ipc.Link
+	a, aaaa family
+	others  []byte
 
 	// Targets take what room the owners and links leave in names, and their
 	// number is known only at the end: until then they are kept as octets.
@@ -39,8 +37,7 @@ type target struct {
 func (a *answers) reset(questions []ipc.Question) {
 	*a = answers{
 		names: a.names[:0], owners: a.owners[:0], links: a.links[:0],
-		a: a.a[:0], aaaa: a.aaaa[:0], aOwners: a.aOwners[:0], aaaaOwners: a.aaaaOwners[:0],
-		others: a.others[:0], targets: a.targets[:0], targetWires: a.targetWires[:0],
+		a: a.a.reset(), aaaa: a.aaaa.reset(), others: a.others[:0], targets: a.targets[:0], targetWires: a.targetWires[:0],
 	}
 	for _, q := range questions {
 		if !slices.Contains(a.names, q.Name) {
@@ -78,24 +75,26 @@ func (a *answers) read(c *cursor) ipc.Reason {
 func (a *answers) keep(c *cursor, r record, owner uint8) ipc.Reason {
 	switch r.typ {
 	case typeA:
-		a.a = append(a.a, c.msg[r.start:r.end]...)
-		a.aOwners = append(a.aOwners, owner)
+		a.a.add(c.msg[r.start:r.end], 4, owner, r.seconds())
 	case typeAAAA:
-		a.aaaa = append(a.aaaa, c.msg[r.start:r.end]...)
-		a.aaaaOwners = append(a.aaaaOwners, owner)
+		a.aaaa.add(c.msg[r.start:r.end], 16, owner, r.seconds())
 	case typeCNAME, typeDNAME:
 		return a.link(c, owner, r.typ == typeDNAME)
 	case typeSRV, typeMX, typeNS:
 		return a.target(c, owner)
 	default:
-		if bytes.IndexByte(a.others, owner) < 0 {
-			a.others = append(a.others, owner)
-		}
+		a.other(owner)
 	}
-	if len(a.aOwners)+len(a.aaaaOwners) > ipc.MaxAddresses {
+	if !ipc.AddressesFit(len(a.a.owners), len(a.aaaa.owners)) {
 		return ipc.ReasonTooManyRecords
 	}
 	return ipc.ReasonNone
+}
+
+func (a *answers) other(owner uint8) {
+	if bytes.IndexByte(a.others, owner) < 0 {
+		a.others = append(a.others, owner)
+	}
 }
 
 // owner is the index of an owner. Records of one owner mostly stand together,
@@ -180,8 +179,7 @@ func (a *answers) tell(f *ipc.ResponseFact) {
 	}
 	f.Names = slices.Clone(a.names)
 	f.Links = own(a.links)
-	f.A = ipc.Addresses{Octets: string(a.a), Owners: own(a.aOwners)}
-	f.AAAA = ipc.Addresses{Octets: string(a.aaaa), Owners: own(a.aaaaOwners)}
+	f.A, f.AAAA = a.a.tell(), a.aaaa.tell()
 	f.Others = own(a.others)
 	f.LeftOut = a.leftOut
 }

@@ -100,6 +100,15 @@ type record struct {
 	start, end int
 }
 
+// seconds is the record's time to live. With the top bit set it is none
+// (RFC 2181 section 8).
+func (r record) seconds() uint32 {
+	if r.ttl > ipc.MaxTTL {
+		return 0
+	}
+	return r.ttl
+}
+
 // record reads a record up to its data.
 func (c *cursor) record() (record, bool) {
 	if !c.readName() || c.off+10 > len(c.msg) {

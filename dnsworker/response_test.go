@@ -191,7 +191,7 @@ func TestHeaderBits(t *testing.T) {
 func TestGoldenResponse(t *testing.T) {
 	msg := answer(t, "WWW.example.com.", typeA,
 		"b.example.net. 60 IN A 192.0.2.7",
-		"b.EXAMPLE.net. 60 IN A 192.0.2.8",
+		"b.EXAMPLE.net. 61 IN A 192.0.2.8",
 		"www.Example.com. 60 IN CNAME b.example.net.",
 		"b.example.net. 60 IN AAAA 2001:db8::7",
 		"b.example.net. 60 IN MX 10 MX.example.org.",
@@ -217,9 +217,10 @@ func TestGoldenResponse(t *testing.T) {
 		Questions: []ipc.Question{{Name: wireName(t, "www.example.com."), Type: typeA, Class: classIN}},
 		Links:     []ipc.Link{{Owner: 0, Target: 1}, {Owner: 2, Target: 3, DNAME: true}},
 		Targets:   []ipc.Target{{Owner: 1, Target: 4}, {Owner: 1, Target: 5}, {Owner: 1, Target: 6}},
-		A:         ipc.Addresses{Octets: "\xc0\x00\x02\x07\xc0\x00\x02\x08", Owners: []byte{1, 1}},
-		AAAA:      ipc.Addresses{Octets: "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x07", Owners: []byte{1}},
-		Others:    []byte{1},
+		A:         ipc.Addresses{Octets: "\xc0\x00\x02\x07\xc0\x00\x02\x08", Owners: []byte{1, 1}, TTLs: []uint32{60, 61}, TTL: []byte{0, 1}},
+		AAAA: ipc.Addresses{Octets: "\x20\x01\x0d\xb8\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x07", Owners: []byte{1},
+			TTLs: []uint32{60}, TTL: []byte{0}},
+		Others: []byte{1},
 	}
 	if !reflect.DeepEqual(f, wantFact) {
 		t.Errorf("got  %+v\nwant %+v", f, wantFact)

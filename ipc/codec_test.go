@@ -93,21 +93,29 @@ func TestTypeNumbers(t *testing.T) {
 	}
 }
 
-// worstResponse is the fact of the message that makes the largest one: IPv6
-// addresses as many as a UDP datagram over IPv4 can hold (RFC 791: 65,535
-// octets, 20 and 8 of headers, 12 and 5 of DNS header and shortest question;
-// 27 octets a record owned by the root), and everything else at its bound.
+// worstResponse is a fact with everything at its bound. Its addresses are the
+// dearest mix that MaxAddressBytes lets through, with the most TTLs.
 func worstResponse() ResponseFact {
-	const records = (65535 - 20 - 8 - 12 - 5) / 27
-	f := ResponseFact{Packet: samplePacket(), RCode: 15, TxID: 65535, LeftOut: 1<<32 - 1, Dump: strings.Repeat("d", MaxDump)}
+	f := ResponseFact{Packet: samplePacket(), RCode: 255, TxID: 65535, LeftOut: 1<<32 - 1, Dump: strings.Repeat("d", MaxDump)}
 	f.State, f.InIf, f.OutIf, f.UID, f.Handle = ConnOther, 1<<32-1, 1<<32-1, 1<<32-1, 1<<32-1
 	f.Src, f.Dst = Address(strings.Repeat("\xff", 16)), Address(strings.Repeat("\xff", 16))
 	f.SrcPort, f.DstPort = 65535, 65535
 	for range MaxQuestions {
 		f.Questions = append(f.Questions, Question{longName(name.MaxWire), 65535, 65535})
 	}
-	for range MaxNames {
-		f.Names = append(f.Names, longName(MaxNameBytes/MaxNames))
+	// A length of 128 takes gob two octets: as many such names as the bound and
+	// the others' least leave room for.
+	const short = 3
+	const long = (MaxNameBytes - short*MaxNames) / (128 - short)
+	for i := range MaxNames {
+		switch {
+		case i < long:
+			f.Names = append(f.Names, longName(128))
+		case i == long:
+			f.Names = append(f.Names, longName(MaxNameBytes-128*long-short*(MaxNames-long-1)))
+		default:
+			f.Names = append(f.Names, longName(short))
+		}
 	}
 	for range MaxLinks {
 		f.Links = append(f.Links, Link{MaxNames - 1, MaxNames - 1, true})
@@ -116,8 +124,18 @@ func worstResponse() ResponseFact {
 		f.Targets = append(f.Targets, Target{MaxNames - 1, MaxNames - 1})
 	}
 	f.Others = []byte(strings.Repeat("\x7f", MaxOwners))
-	f.AAAA = Addresses{strings.Repeat("\xff", 16*records), []byte(strings.Repeat("\x7f", records))}
+	const v4 = 300 // enough for gob's longer lengths
+	const v6 = (MaxAddressBytes - 6*v4) / 18
+	f.A, f.AAAA = worstAddresses(4, v4), worstAddresses(16, v6)
 	return f
+}
+
+func worstAddresses(size, n int) Addresses {
+	a := Addresses{strings.Repeat("\xff", size*n), []byte(strings.Repeat("\x7f", n)), nil, []byte(strings.Repeat("\xfe", n))}
+	for i := range uint32(MaxTTLs) {
+		a.TTLs = append(a.TTLs, MaxTTL-i)
+	}
+	return a
 }
 
 // longName is a name of exactly so many octets of wire form.
@@ -144,9 +162,11 @@ func TestWorstResponseFits(t *testing.T) {
 	if err := f.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	if err := NewResponseSender(a).Send(&f); err != nil {
+	s := NewResponseSender(a)
+	if err := s.Send(&f); err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("%d octets of %d", s.buf.Len(), MaxFrame)
 	got, err := NewResponseReceiver(b).Recv()
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +181,7 @@ func TestWorstResponseFits(t *testing.T) {
 func TestOversizeIsNotSent(t *testing.T) {
 	a, b := pair(t, false, true)
 	f := worstResponse()
-	f.AAAA = Addresses{strings.Repeat("\xff", 16*MaxAddresses), []byte(strings.Repeat("\x7f", MaxAddresses))}
+	f.AAAA = worstAddresses(16, MaxAddresses)
 	s := NewResponseSender(a)
 	if err := s.Send(&f); err == nil || !strings.Contains(err.Error(), "bug: frame of") {
 		t.Errorf("sending: %v", err)

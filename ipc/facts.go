@@ -7,14 +7,25 @@ import (
 	"github.com/capnspacehook/egress-eddie/ipc/name"
 )
 
-// Bounds of a fact. A fact within them always fits one frame (MaxFrame):
-// a 64 KiB message holds at most 4,095 A or 2,340 AAAA records (40 KiB of
-// IndexedAddresses), and names are budgeted.
+// Bounds of a fact. With all of them reached at once it still fits one frame
+// (MaxFrame, 65,536 octets). Of the 65,149 octets that gob then makes of it
+// (TestWorstResponseFits), 46,248 are addresses with their TTLs, 12,514 names and
+// 6,387 all the rest: the dump, questions, links, targets and the packet.
 const (
 	// MaxQuestions bounds the questions of one message. Real ones have one.
 	MaxQuestions = 4
 	// MaxAddresses bounds the addresses of one response, both families together.
 	MaxAddresses = 4096
+	// MaxAddressBytes bounds what they take in a fact: their octets, an owner
+	// and a TTL each. It is what the most AAAA records take that a message can
+	// hold (65,535 octets, 12 of header, 5 of the shortest question, 27 a
+	// record), so no mix of A and AAAA records exceeds it; the hints of HTTPS
+	// records, which stand side by side, can.
+	MaxAddressBytes = (65535 - 12 - 5) / 27 * (16 + 2)
+	// MaxTTLs bounds the distinct TTLs of a response's A or AAAA side.
+	MaxTTLs = 255
+	// MaxTTL is the greatest TTL, in seconds (RFC 2181 section 8).
+	MaxTTL = 1<<31 - 1
 	// MaxNames bounds the name table of one response.
 	MaxNames = 128
 	// MaxNameBytes bounds the octets of that table.
@@ -166,10 +177,44 @@ type Target struct {
 }
 
 // Addresses packs the A or the AAAA records of a response: Owners[i] is the
-// index in Names of the owner of the i-th address in Octets.
+// index in Names of the owner of the i-th address in Octets, and TTL[i] the
+// index in TTLs of its record's time to live.
 type Addresses struct {
 	Octets string // 4 octets an address for A, 16 for AAAA
 	Owners []byte
+	TTLs   []uint32 // seconds, distinct
+	TTL    []byte
+}
+
+// AddressesFit reports whether a fact holds so many addresses.
+func AddressesFit(v4, v6 int) bool {
+	return v4+v6 <= MaxAddresses && v4*(4+2)+v6*(16+2) <= MaxAddressBytes
+}
+
+func (a *Addresses) empty() bool {
+	return len(a.Octets)+len(a.Owners)+len(a.TTLs)+len(a.TTL) == 0
+}
+
+// validate checks addresses of size octets whose owners are in a table of so
+// many names.
+func (a *Addresses) validate(size, names int) error {
+	if len(a.Octets) != size*len(a.Owners) || len(a.TTL) != len(a.Owners) {
+		return errors.New("addresses, owners and TTLs that do not match")
+	}
+	if len(a.TTLs) > MaxTTLs {
+		return fmt.Errorf("%d distinct TTLs", len(a.TTLs))
+	}
+	for _, seconds := range a.TTLs {
+		if seconds > MaxTTL {
+			return fmt.Errorf("TTL %d", seconds)
+		}
+	}
+	for i, owner := range a.Owners {
+		if int(owner) >= names || int(a.TTL[i]) >= len(a.TTLs) {
+			return errors.New("owner or TTL outside its table")
+		}
+	}
+	return nil
 }
 
 // ResponseFact is what the response parser says of one packet.
@@ -216,8 +261,7 @@ func (f *ResponseFact) Validate() error {
 	if err := validateQuestions(f.Questions); err != nil {
 		return err
 	}
-	hasRecords := len(f.Names)+len(f.Links)+len(f.Targets)+len(f.A.Octets)+len(f.A.Owners)+
-		len(f.AAAA.Octets)+len(f.AAAA.Owners)+len(f.Others) > 0
+	hasRecords := len(f.Names)+len(f.Links)+len(f.Targets)+len(f.Others) > 0 || !f.A.empty() || !f.AAAA.empty()
 	if hasRecords && (f.Drop != ReasonNone || f.AnswerDrop != ReasonNone || f.Truncated || f.NoRecords || len(f.Questions) == 0) {
 		return errors.New("records told of a response that can have none")
 	}
@@ -238,9 +282,14 @@ func (f *ResponseFact) validateRecords() error {
 	if octets > MaxNameBytes {
 		return fmt.Errorf("%d octets of names", octets)
 	}
-	if len(f.A.Octets) != 4*len(f.A.Owners) || len(f.AAAA.Octets) != 16*len(f.AAAA.Owners) ||
-		len(f.A.Owners)+len(f.AAAA.Owners) > MaxAddresses {
-		return errors.New("addresses and owners that do not match")
+	if !AddressesFit(len(f.A.Owners), len(f.AAAA.Owners)) {
+		return errors.New("more addresses than a fact holds")
+	}
+	if err := f.A.validate(4, len(f.Names)); err != nil {
+		return err
+	}
+	if err := f.AAAA.validate(16, len(f.Names)); err != nil {
+		return err
 	}
 	for _, l := range f.Links {
 		if int(l.Owner) >= len(f.Names) || int(l.Target) >= len(f.Names) {
@@ -252,11 +301,9 @@ func (f *ResponseFact) validateRecords() error {
 			return errors.New("target outside the name table")
 		}
 	}
-	for _, owners := range [][]byte{f.A.Owners, f.AAAA.Owners, f.Others} {
-		for _, o := range owners {
-			if int(o) >= len(f.Names) {
-				return errors.New("owner outside the name table")
-			}
+	for _, o := range f.Others {
+		if int(o) >= len(f.Names) {
+			return errors.New("owner outside the name table")
 		}
 	}
 	return nil

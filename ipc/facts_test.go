@@ -76,6 +76,14 @@ func TestResponseFactValidate(t *testing.T) {
 		"129 targets":           func(f *ResponseFact) { f.Targets = make([]Target, MaxTargets+1) },
 		"18 other owners":       func(f *ResponseFact) { f.Others = make([]byte, MaxOwners+1) },
 		"4097 addresses":        func(f *ResponseFact) { f.A = addresses(4, MaxAddresses) },
+		"too many octets":       func(f *ResponseFact) { f.AAAA = addresses(16, MaxAddressBytes/18) },
+		"A without TTL":         func(f *ResponseFact) { f.A.TTL = nil },
+		"TTL without A":         func(f *ResponseFact) { f.A.TTL = append(f.A.TTL, 0) },
+		"TTLs alone, truncated": func(f *ResponseFact) { *f = bare(f); f.Truncated, f.A.TTLs = true, []uint32{60} },
+		"A's TTL far":           func(f *ResponseFact) { f.A.TTL[0] = 2 },
+		"AAAA's TTL far":        func(f *ResponseFact) { f.AAAA.TTL[0] = 1 },
+		"256 TTLs":              func(f *ResponseFact) { f.A.TTLs = make([]uint32, MaxTTLs+1) },
+		"TTL with the top bit":  func(f *ResponseFact) { f.AAAA.TTLs[0] = 1 << 31 },
 		"A cut short":           func(f *ResponseFact) { f.A.Octets = "abc" },
 		"A without owner":       func(f *ResponseFact) { f.A.Owners = nil },
 		"AAAA with A's length":  func(f *ResponseFact) { f.AAAA.Octets = "abcd" },
@@ -97,6 +105,11 @@ func TestResponseFactValidate(t *testing.T) {
 	}
 }
 
+// bare is a response like f, without records.
+func bare(f *ResponseFact) ResponseFact {
+	return ResponseFact{Packet: f.Packet, Questions: f.Questions}
+}
+
 func fill(n int, one name.Name) []name.Name {
 	out := make([]name.Name, n)
 	for i := range out {
@@ -106,7 +119,7 @@ func fill(n int, one name.Name) []name.Name {
 }
 
 func addresses(octets, n int) Addresses {
-	return Addresses{strings.Repeat("x", octets*n), make([]byte, n)}
+	return Addresses{strings.Repeat("x", octets*n), make([]byte, n), []uint32{60}, make([]byte, n)}
 }
 
 func TestGrantsValidate(t *testing.T) {

@@ -81,8 +81,8 @@ func sampleResponse() ResponseFact {
 		Questions: []Question{{sampleName("a", "example"), 1, 1}},
 		Names:     []name.Name{sampleName("a", "example"), sampleName("b", "example")},
 		Links:     []Link{{0, 1, true}}, Targets: []Target{{1, 0}},
-		A:      Addresses{"\xc0\x00\x02\x01", []byte{1}},
-		AAAA:   Addresses{strings.Repeat("\x20", 16), []byte{1}},
+		A:      Addresses{"\xc0\x00\x02\x01", []byte{1}, []uint32{60, MaxTTL}, []byte{1}},
+		AAAA:   Addresses{strings.Repeat("\x20", 16), []byte{1}, []uint32{300}, []byte{0}},
 		Others: []byte{1, 0}, LeftOut: 9, Dump: "text\nmore",
 	}
 }

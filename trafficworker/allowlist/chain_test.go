@@ -120,7 +120,7 @@ func TestNamesListedTwice(t *testing.T) {
 	a := reply(q)
 	a.Names = []name.Name{wire("a.net"), wire("www.example.com"), wire("a.net")}
 	a.Links = []ipc.Link{{Owner: 1, Target: 2}}
-	a.A = ipc.Addresses{Octets: "\xc0\x00\x02\x01", Owners: []byte{0}}
+	a.A = ipc.Addresses{Octets: "\xc0\x00\x02\x01", Owners: []byte{0}, TTLs: []uint32{60}, TTL: []byte{0}}
 	p := respond(t, e, start, a)
 	wantReason(t, "twice", p.Outcome, ipc.ReasonNone)
 	if learntNames(p) != "a.net" || len(p.addresses) != 1 {

@@ -120,18 +120,39 @@ func TestGrantBounds(t *testing.T) {
 }
 
 func TestGrantsFitTheirMessages(t *testing.T) {
-	e := testEngine(t, testPolicy())
-	p := exchange(t, e, start, query(handleWeb, "example.com"), func(a *answer) {
-		for i := range ipc.MaxAddresses {
-			a.addr("example.com", netip.AddrFrom16([16]byte{0x20, 1, 14: byte(i >> 8), 15: byte(i)}).String())
-		}
-	})
+	// No response holds as many, but a filter may, when a reload tells them.
+	var all []netip.Addr
+	for i := range ipc.MaxAddresses {
+		all = append(all, netip.AddrFrom16([16]byte{0x20, 1, 14: byte(i >> 8), 15: byte(i)}))
+	}
 	sum := 0
-	for _, g := range p.Grants {
+	for _, g := range pack(ipc.Grants{Kind: ipc.GrantsOpen, Until: start}, all) {
 		if n := len(g.V6); n > 48<<10 {
 			t.Errorf("%d octets in a message", n)
 		}
 		sum += len(g.V6) / 16
+	}
+	if sum != len(all) {
+		t.Errorf("%d addresses in messages, want %d", sum, len(all))
+	}
+}
+
+// As many addresses as a fact holds, as many of them IPv6 as there is room for.
+func TestMostAddressesAreGranted(t *testing.T) {
+	const v6 = (ipc.MaxAddressBytes - 6*ipc.MaxAddresses) / (18 - 6)
+	e := testEngine(t, testPolicy())
+	p := exchange(t, e, start, query(handleWeb, "example.com"), func(a *answer) {
+		for i := range ipc.MaxAddresses {
+			if i < v6 {
+				a.addr("example.com", netip.AddrFrom16([16]byte{0x20, 1, 14: byte(i >> 8), 15: byte(i)}).String())
+			} else {
+				a.addr("example.com", netip.AddrFrom4([4]byte{11, 0, byte(i >> 8), byte(i)}).String())
+			}
+		}
+	})
+	sum := 0
+	for _, g := range p.Grants {
+		sum += len(g.V4)/4 + len(g.V6)/16
 	}
 	if sum != ipc.MaxAddresses || e.grants.Len() != sum {
 		t.Errorf("%d addresses sent, %d held, want %d", sum, e.grants.Len(), ipc.MaxAddresses)

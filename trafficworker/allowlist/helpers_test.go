@@ -138,6 +138,7 @@ func (a *answer) addr(owner string, addresses ...string) *answer {
 		}
 		to.Octets += string(addr.AsSlice())
 		to.Owners = append(to.Owners, a.index(wire(owner)))
+		to.TTLs, to.TTL = []uint32{60}, append(to.TTL, 0)
 	}
 	return a
 }

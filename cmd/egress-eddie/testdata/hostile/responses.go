@@ -42,7 +42,7 @@ var responseAttacks = framed(ipc.FDResponses, map[string]attack{
 	"handle-never":   answered(func(f *ipc.ResponseFact) { f.Handle = 1 << 20 }),
 
 	"addresses": answered(func(f *ipc.ResponseFact) {
-		f.A = ipc.Addresses{Octets: strings.Repeat(web8, ipc.MaxAddresses+1), Owners: make([]byte, ipc.MaxAddresses+1)}
+		f.A = addresses(4, strings.Repeat(web8, ipc.MaxAddresses+1))
 	}),
 	"million": func(*moment) error {
 		err := raw(ipc.FDResponses, []byte(strings.Repeat(web8, 1_000_000)))
@@ -58,6 +58,9 @@ var responseAttacks = framed(ipc.FDResponses, map[string]attack{
 	"link":        answered(func(f *ipc.ResponseFact) { f.Links = []ipc.Link{{Owner: 0, Target: 200}} }),
 	"target":      answered(func(f *ipc.ResponseFact) { f.Targets = []ipc.Target{{Owner: 0, Target: 1}} }),
 	"owners-few":  answered(func(f *ipc.ResponseFact) { f.A.Owners = nil }),
+	"ttl":         answered(func(f *ipc.ResponseFact) { f.A.TTL[0] = 1 }),
+	"ttl-far":     answered(func(f *ipc.ResponseFact) { f.A.TTLs[0] = 1 << 31 }),
+	"ttls-many":   answered(func(f *ipc.ResponseFact) { f.A.TTLs = make([]uint32, ipc.MaxTTLs+1) }),
 	"octets-cut":  answered(func(f *ipc.ResponseFact) { f.A.Octets = f.A.Octets[:3] }),
 	"name-upper":  answered(func(f *ipc.ResponseFact) { f.Names[0] = wire("EXAMPLE", "com") }),
 	"truncated":   answered(func(f *ipc.ResponseFact) { f.Truncated = true }),
@@ -69,7 +72,13 @@ func answer(f *ipc.ResponseFact, octets string) {
 	f.Drop, f.AnswerDrop, f.RCode, f.Truncated, f.NoRecords = 0, 0, 0, false, false
 	f.Names = []name.Name{f.Questions[0].Name}
 	f.Links, f.Targets, f.AAAA, f.Others = nil, nil, ipc.Addresses{}, nil
-	f.A = ipc.Addresses{Octets: octets, Owners: make([]byte, len(octets)/4)}
+	f.A = addresses(4, octets)
+}
+
+// addresses are all of the first name, for a minute.
+func addresses(size int, octets string) ipc.Addresses {
+	n := len(octets) / size
+	return ipc.Addresses{Octets: octets, Owners: make([]byte, n), TTLs: []uint32{60}, TTL: make([]byte, n)}
 }
 
 // answered sends such an answer with something else changed.
@@ -97,7 +106,7 @@ func special(m *moment) error {
 	answer(m.response, web8+"\xa9\xfe\xa9\xfe"+"\x7f\x00\x00\x01"+"\x00\x00\x00\x00"+"\xff\xff\xff\xff")
 	loopback := strings.Repeat("\x00", 15) + "\x01"
 	mapped := strings.Repeat("\x00", 10) + "\xff\xff\xa9\xfe\xa9\xfe"
-	m.response.AAAA = ipc.Addresses{Octets: loopback + mapped, Owners: make([]byte, 2)}
+	m.response.AAAA = addresses(16, loopback+mapped)
 	return toHolder2.Send(m.response)
 }
 
