@@ -82,6 +82,11 @@ func (a *answers) keep(c *cursor, r record, owner uint8) ipc.Reason {
 		return a.link(c, owner, r.typ == typeDNAME)
 	case typeSRV, typeMX, typeNS:
 		return a.target(c, owner)
+	case typeSVCB, typeHTTPS:
+		a.other(owner) // a record that gives nothing must belong to the question all the same
+		if reason := a.service(c, r, owner); reason != ipc.ReasonNone {
+			return reason
+		}
 	default:
 		a.other(owner)
 	}
@@ -95,6 +100,33 @@ func (a *answers) other(owner uint8) {
 	if bytes.IndexByte(a.others, owner) < 0 {
 		a.others = append(a.others, owner)
 	}
+}
+
+// service keeps what an SVCB or HTTPS record (RFC 9460) gives: its TargetName
+// as a name that will be asked for, and the addresses hinted at. They are
+// TargetName's, but told as the owner's: it is the owner that must belong to the
+// question, as the owner of an address must.
+func (a *answers) service(c *cursor, r record, owner uint8) ipc.Reason {
+	// The root means the owner itself, or in AliasMode nothing (section 2.5).
+	if !c.lastIsRoot() {
+		if reason := a.target(c, owner); reason != ipc.ReasonNone {
+			return reason
+		}
+	}
+	if c.aliasMode(r) { // whose parameters must be ignored, section 2.4.2
+		return ipc.ReasonNone
+	}
+	for rest := c.params; len(rest) > 0; {
+		var p param
+		p, rest, _ = nextParam(rest)
+		switch p.key {
+		case keyIPv4Hint:
+			a.a.add(p.value, 4, owner, r.seconds())
+		case keyIPv6Hint:
+			a.aaaa.add(p.value, 16, owner, r.seconds())
+		}
+	}
+	return ipc.ReasonNone
 }
 
 // owner is the index of an owner. Records of one owner mostly stand together,
@@ -149,8 +181,8 @@ func (a *answers) link(c *cursor, owner uint8, dname bool) ipc.Reason {
 	return ipc.ReasonNone
 }
 
-// target keeps the target of an SRV, MX or NS record, or counts it: a name
-// that is not learnt costs a later question, and opens nothing.
+// target keeps the target of an SRV, MX, NS, SVCB or HTTPS record, or counts
+// it: a name that is not learnt costs a later question, and opens nothing.
 func (a *answers) target(c *cursor, owner uint8) ipc.Reason {
 	if c.badLabel {
 		return ipc.ReasonBadLabel

@@ -64,8 +64,43 @@ func bombs() map[string][]byte {
 		"wide authority":    authority(filled(wideLure, rr(pointer(wideAt), typePTR, 1, 0, pointer(wideAt)...))),
 		"sixteen owners":    filled(twinLure, twins...),
 		"most addresses":    addresses(4096),
+		"every TTL":         everyTTL(),
+		"dear services":     dearServices(),
+		"hints":             filled(nil, rr(pointer(12), typeHTTPS, 1, 0, svcb(1, []byte{0}, svcParam(keyIPv4Hint, make([]byte, 4*80)...))...)),
+		"most hints":        hints(keyIPv6Hint, 16, 2426),
+		"too many hints":    hints(keyIPv4Hint, 4, 16000),
+		"many parameters":   manyParameters(),
 		"one link too many": filled(rr(pointer(12), typeCNAME, 1, 0, pointer(12)...), rr(pointer(12), typeCNAME, 1, 0, pointer(12)...)),
 	}
+}
+
+// everyTTL has addresses of which each has a TTL of its own.
+func everyTTL() []byte {
+	msg := addresses(4096)
+	record := len(rr([]byte{0}, typeA, 1, 0, 1, 2, 3, 4))
+	for i := range 4096 {
+		at := len(msg) - (i+1)*record
+		msg[at+7], msg[at+8] = byte((i+1)>>8), byte(i+1)
+	}
+	return msg
+}
+
+// dearServices has HTTPS records that stand for as much as they can: owners
+// behind long chains of pointers, targets of the greatest length.
+func dearServices() []byte {
+	lure, last := chainLure(maxHops - 1)
+	target := labels(strings.Split(strings.Repeat("b", 127), "")...)
+	return filled(lure, rr(pointer(last), typeHTTPS, 1, 0, svcb(1, []byte{0})...),
+		rr(pointer(last), typeHTTPS, 1, 0, svcb(1, target, svcParam(keyIPv4Hint, 1, 2, 3, 4))...))
+}
+
+// manyParameters is one HTTPS record with as many parameters as fit.
+func manyParameters() []byte {
+	data := svcb(1, []byte{0})
+	for key := range uint16(16000) {
+		data = append(data, svcParam(9+key)...)
+	}
+	return svcbMessage(typeHTTPS, data)
 }
 
 // authority makes the answers of a message its authority section.

@@ -20,6 +20,10 @@ func seeds(f *testing.F) {
 			f.Add(packet6(f, test.msg))
 		}
 	}
+	for _, test := range svcbTests {
+		f.Add(packet4(f, svcbMessage(typeHTTPS, test.data)))
+		f.Add(packet6(f, svcbMessage(typeSVCB, test.data)))
+	}
 	f.Add(extended6(f, 0, []byte{60, 0, 1, 4, 0, 0, 0, 0, 17, 0, 1, 4, 0, 0, 0, 0}, query(f, "a.", typeA)))
 	f.Add(answerPacket(f))
 	f.Add([]byte{})
@@ -29,7 +33,9 @@ func answerPacket(t testing.TB) []byte {
 	return packet4(t, answer(t, "www.example.com.", typeA,
 		"www.example.com. 60 IN CNAME a.example.net.", "a.example.net. 60 IN A 192.0.2.7", "a.example.net. 60 IN AAAA 2001:db8::7",
 		"example.net. 60 IN DNAME example.org.", "a.example.net. 60 IN SRV 1 2 3 srv.example.org.",
-		"a.example.net. 60 IN MX 1 mx.example.org.", "a.example.net. 60 IN NS ns.example.org.", "a.example.net. 60 IN HTTPS 1 . alpn=h2"))
+		"a.example.net. 60 IN MX 1 mx.example.org.", "a.example.net. 60 IN NS ns.example.org.", "a.example.net. 60 IN HTTPS 1 . alpn=h2",
+		"a.example.net. 90 IN HTTPS 2 svc.example.net. mandatory=alpn alpn=h3,h2 port=443 ipv4hint=192.0.2.8,192.0.2.9 ipv6hint=2001:db8::8",
+		"a.example.net. 90 IN SVCB 0 alias.example.net."))
 }
 
 // mended is packet with what follows its first headers in a datagram of the

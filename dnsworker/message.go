@@ -37,6 +37,8 @@ const (
 	typeSRV   = 33
 	typeDNAME = 39
 	typeOPT   = 41
+	typeSVCB  = 64
+	typeHTTPS = 65
 	typeTSIG  = 250
 
 	classIN  = 1
@@ -142,6 +144,8 @@ func (c *cursor) data(r record) ipc.Reason {
 	case typeSRV:
 		c.off += 6 // priority, weight, port
 		return c.nameUntil(r.end)
+	case typeSVCB, typeHTTPS:
+		return c.service(r)
 	case typeOPT:
 		if !wholeOptions(c.msg[r.start:r.end]) {
 			return ipc.ReasonBadRecord
@@ -163,6 +167,6 @@ func wholeOptions(data []byte) bool {
 	return len(data) == 0
 }
 
-// ownerIsRoot reports whether the name read last is the root: before data is
+// lastIsRoot reports whether the name read last is the root: before data is
 // called, that is the record's owner.
-func (c *cursor) ownerIsRoot() bool { return c.size == 1 }
+func (c *cursor) lastIsRoot() bool { return c.size == 1 }

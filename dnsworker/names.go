@@ -33,11 +33,13 @@ type cursor struct {
 	wire     [name.MaxWire]byte
 	size     int
 	badLabel bool // a label of it holds a dot or a NUL
+
+	params []byte // SvcParams of the SVCB or HTTPS record read last
 }
 
 // start puts c at the question section of msg.
 func (c *cursor) start(msg []byte) {
-	c.msg, c.off, c.work = msg, headerSize, maxWork
+	c.msg, c.off, c.work, c.params = msg, headerSize, maxWork, nil
 }
 
 // last is the name read last; the octets are good until the next is read.

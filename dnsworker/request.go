@@ -71,7 +71,7 @@ func (c *cursor) requestExtras(count int) ipc.Reason {
 // requestOPT checks an OPT record (RFC 6891 section 6.1): owned by the root,
 // and the upper octet of its TTL, the rest of the RCODE, zero as in any query.
 func (c *cursor) requestOPT(r record) ipc.Reason {
-	if !c.ownerIsRoot() || r.ttl>>24 != 0 {
+	if !c.lastIsRoot() || r.ttl>>24 != 0 {
 		return ipc.ReasonBadRecord
 	}
 	return c.data(r)

@@ -107,7 +107,7 @@ func (c *cursor) bystander(additional bool) (typ uint16, reason ipc.Reason) {
 		return 0, ipc.ReasonBadMessage
 	}
 	switch {
-	case r.typ == typeOPT && (!additional || !c.ownerIsRoot()):
+	case r.typ == typeOPT && (!additional || !c.lastIsRoot()):
 		return 0, ipc.ReasonBadRecord
 	case r.typ == typeOPT || r.class == classIN:
 		return r.typ, c.data(r)

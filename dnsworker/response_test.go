@@ -109,6 +109,13 @@ var responseTests = func() []responseTest {
 		{"bad A in the authority", raw(flagQR, 1, 0, 1, 0, q, rr(at, typeA, 1, 0, 1)), none, ipc.ReasonBadRecord, 1, false},
 		{"bad NS in the additional", raw(flagQR, 1, 0, 0, 1, q, rr(at, typeNS, 1, 0)), none, ipc.ReasonBadRecord, 1, false},
 
+		// HTTPS and SVCB: the form of their data is in svcb_test.go.
+		{"HTTPS with a dot", one(rr(at, typeHTTPS, 1, 0, svcb(1, labels("a.b"))...)), none, ipc.ReasonBadLabel, 1, false},
+		{"HTTPS of class CH", one(rr(at, typeHTTPS, 3, 0, svcb(1, root)...)), none, ipc.ReasonClass, 1, false},
+		{"bad HTTPS in the authority", raw(flagQR, 1, 0, 1, 0, q, rr(at, typeHTTPS, 1, 0, 0, 1)), none, ipc.ReasonBadRecord, 1, false},
+		{"bad SVCB in the additional", raw(flagQR, 1, 0, 0, 1, q, rr(at, typeSVCB, 1, 0, 0, 1)), none, ipc.ReasonBadRecord, 1, false},
+		{"HTTPS of CH in the additional", raw(flagQR, 1, 0, 0, 1, q, rr(at, typeHTTPS, 3, 0, 0, 1)), none, none, 1, false},
+
 		// Bounds.
 		{"17 owners", owners(17), none, none, 1, false},
 		{"18 owners", owners(18), none, ipc.ReasonTooManyOwners, 1, false},
@@ -117,6 +124,10 @@ var responseTests = func() []responseTest {
 		{"long links", links(60, 200), none, ipc.ReasonTooManyRecords, 1, false},
 		{"4096 addresses", addresses(4096), none, none, 1, false},
 		{"4097 addresses", addresses(4097), none, ipc.ReasonTooManyRecords, 1, false},
+		{"4096 IPv4 hints", hints(keyIPv4Hint, 4, 4096), none, none, 1, false},
+		{"4097 IPv4 hints", hints(keyIPv4Hint, 4, 4097), none, ipc.ReasonTooManyRecords, 1, false},
+		{"2426 IPv6 hints", hints(keyIPv6Hint, 16, 2426), none, none, 1, false},
+		{"2427 IPv6 hints", hints(keyIPv6Hint, 16, 2427), none, ipc.ReasonTooManyRecords, 1, false},
 		{"too much work", bomb(), none, ipc.ReasonBadMessage, 1, false},
 	}
 }()

@@ -35,7 +35,7 @@ const (
 	MaxOwners = 17
 	// MaxLinks bounds the CNAME and DNAME records of one response.
 	MaxLinks = 64
-	// MaxTargets bounds the SRV, MX and NS targets of one response.
+	// MaxTargets bounds the SRV, MX, NS, HTTPS and SVCB targets of one response.
 	MaxTargets = 128
 	// MaxDump bounds the presentation text of a message for -f.
 	MaxDump = 4 << 10
@@ -171,12 +171,14 @@ type Link struct {
 	DNAME         bool
 }
 
-// Target is one SRV, MX or NS record: indices into Names.
+// Target is the name in one SRV, MX, NS, HTTPS or SVCB record: indices into
+// Names.
 type Target struct {
 	Owner, Target uint8
 }
 
-// Addresses packs the A or the AAAA records of a response: Owners[i] is the
+// Addresses packs the addresses of one family in a response, those of its A or
+// AAAA records and of the hints in its HTTPS and SVCB records: Owners[i] is the
 // index in Names of the owner of the i-th address in Octets, and TTL[i] the
 // index in TTLs of its record's time to live.
 type Addresses struct {
@@ -239,7 +241,7 @@ type ResponseFact struct {
 	Links   []Link
 	Targets []Target
 	A, AAAA Addresses
-	Others  []byte // owners (indices into Names) of records of all other types, once each
+	Others  []byte // owners (indices into Names) of records of all other types, HTTPS and SVCB among them, once each
 	LeftOut uint32 // targets not told because Names was full
 	Dump    string // the message as printable ASCII lines, only when the policy asks (-f)
 }

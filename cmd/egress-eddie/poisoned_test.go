@@ -38,6 +38,16 @@ var poisons = []struct {
 	{"address of five octets", "malformed record", changed(func(m *dns.Msg, name, _ string) {
 		m.Answer = append(m.Answer, &dns.RFC3597{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeA, Class: dns.ClassINET}, Rdata: "c633640901"})
 	})},
+	{"unrelated hints", "answer does not belong to the question", changed(func(m *dns.Msg, _, _ string) {
+		m.Answer = append(m.Answer, must("unrelated.test. 60 IN HTTPS 1 . ipv4hint=198.51.100.8 ipv6hint=2001:db8:1::8")...)
+	})},
+	{"unrelated service that gives nothing", "answer does not belong to the question", add("unrelated.test. 60 IN SVCB 1 . alpn=h2")},
+	{"hint of five octets", "malformed record", serviceData("0001 00 0004 0005 c633640801")},
+	{"half an IPv6 hint", "malformed record", serviceData("0001 00 0006 0008 20010db800010000")},
+	{"hint over the record's end", "malformed record", serviceData("0001 00 0004 0008 c6336408")},
+	{"parameters out of order", "malformed record", serviceData("0001 00 0004 0004 c6336408 0003 0002 01bb")},
+	{"compressed target", "malformed record", serviceData("0001 c00c 0004 0004 c6336408")},
+	{"service with a dot in a label", "label with a dot or NUL", add(`OWNER 60 IN HTTPS 1 a\.example.com. ipv4hint=198.51.100.8`)},
 	{"alias with a dot in a label", "label with a dot or NUL", add(`OWNER 60 IN CNAME a\.example.com.`)},
 	{"owner with a NUL in a label", "label with a dot or NUL", add(`a\000.example.com. 60 IN TXT x`)},
 	{"eighteen owners", "too many owner names", changed(func(m *dns.Msg, name, _ string) {
@@ -71,6 +81,14 @@ func changed(change func(m *dns.Msg, name, evil string)) func(m *dns.Msg, name, 
 	return func(m *dns.Msg, name, evil string) []byte {
 		return packed(func(m *dns.Msg) { change(m, name, evil) })(m)
 	}
+}
+
+// serviceData adds an HTTPS record of the question's name with this data, in hex.
+func serviceData(data string) func(m *dns.Msg, name, evil string) []byte {
+	return changed(func(m *dns.Msg, name, _ string) {
+		h := dns.RR_Header{Name: name, Rrtype: dns.TypeHTTPS, Class: dns.ClassINET, Ttl: 60}
+		m.Answer = append(m.Answer, &dns.RFC3597{Hdr: h, Rdata: strings.ReplaceAll(data, " ", "")})
+	})
 }
 
 func wired(change func(wire []byte) []byte) func(m *dns.Msg, name, evil string) []byte {

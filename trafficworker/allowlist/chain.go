@@ -191,9 +191,10 @@ func (c *chain) belongs(f *ipc.ResponseFact) ipc.Reason {
 	return ipc.ReasonNone
 }
 
-// teaches lists the names that the walked response gives away, each with its questions: targets of
-// CNAME, SRV, MX and NS records, and what DNAME made. The root is what a null
-// MX (RFC 7505) or an absent service (RFC 2782) names: nothing.
+// teaches lists the names that the walked response gives away, each with its
+// questions: targets of CNAME, SRV, MX, NS, HTTPS and SVCB records, and what
+// DNAME made. The root is what a null MX (RFC 7505) or an absent service
+// (RFC 2782) names: nothing.
 func (c *chain) teaches(f *ipc.ResponseFact) []taught[name.Name] {
 	from := c.renamed
 	for _, l := range f.Links {
