@@ -19,6 +19,16 @@ func tsigRecord(owner []byte, class uint16, ttl uint32, macSize byte) []byte {
 	return rr(owner, typeTSIG, class, ttl, data...)
 }
 
+// ednsOptions are NSID (RFC 5001), a client subnet (RFC 7871), a cookie (RFC
+// 7873), padding (RFC 7830) and one that nobody knows.
+var ednsOptions = []byte{
+	0, 3, 0, 0,
+	0, 8, 0, 7, 0, 1, 24, 0, 192, 0, 2,
+	0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8,
+	0, 12, 0, 3, 0, 0, 0,
+	0xfd, 0xe8, 0, 1, 9,
+}
+
 var requestTests = func() []struct {
 	what string
 	msg  []byte
@@ -43,6 +53,9 @@ var requestTests = func() []struct {
 		{"root", raw(rd, 1, 0, 0, 0, question(root, typeNS, classIN)), ipc.ReasonNone, 1},
 		{"OPT", raw(rd, 1, 0, 0, 1, q, opt), ipc.ReasonNone, 1},
 		{"OPT with an option", raw(rd, 1, 0, 0, 1, q, rr(root, typeOPT, 1232, 0x8000, 0, 10, 0, 2, 1, 2)), ipc.ReasonNone, 1},
+		{"OPT with many options", raw(rd, 1, 0, 0, 1, q, rr(root, typeOPT, 1232, 0x8000, ednsOptions...)), ipc.ReasonNone, 1},
+		{"OPT of size 0", raw(rd, 1, 0, 0, 1, q, rr(root, typeOPT, 0, 0)), ipc.ReasonNone, 1},
+		{"OPT of size 65535", raw(rd, 1, 0, 0, 1, q, rr(root, typeOPT, 65535, 0)), ipc.ReasonNone, 1},
 		{"TSIG", raw(rd, 1, 0, 0, 1, q, tsig), ipc.ReasonNone, 1},
 		{"OPT and TSIG", raw(rd, 1, 0, 0, 2, q, opt, tsig), ipc.ReasonNone, 1},
 		{"four questions", raw(rd, 4, 0, 0, 0, q, q, question(pointer(16), 28, 1), question(pointer(12), 65, 1)), ipc.ReasonNone, 4},

@@ -116,6 +116,11 @@ var responseTests = func() []responseTest {
 		{"bad SVCB in the additional", raw(flagQR, 1, 0, 0, 1, q, rr(at, typeSVCB, 1, 0, 0, 1)), none, ipc.ReasonBadRecord, 1, false},
 		{"HTTPS of CH in the additional", raw(flagQR, 1, 0, 0, 1, q, rr(at, typeHTTPS, 3, 0, 0, 1)), none, none, 1, false},
 
+		// What EDNS says is between client and server.
+		{"OPT with options", raw(flagQR, 1, 1, 0, 1, q, a, rr(root, typeOPT, 1232, 0x8000, ednsOptions...)), none, none, 1, false},
+		{"OPT of size 0", raw(flagQR, 1, 1, 0, 1, q, a, rr(root, typeOPT, 0, 0)), none, none, 1, false},
+		{"OPT of size 65535", raw(flagQR, 1, 1, 0, 1, q, a, rr(root, typeOPT, 65535, 0)), none, none, 1, false},
+
 		// Bounds.
 		{"17 owners", owners(17), none, none, 1, false},
 		{"18 owners", owners(18), none, ipc.ReasonTooManyOwners, 1, false},

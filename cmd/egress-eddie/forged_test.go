@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
 )
 
 // forgery is a false answer that arrives before the true one. It must be
@@ -151,6 +152,13 @@ func TestForgedOrigin(t *testing.T) {
 		l.isShut(t, f.web(9))
 		l.reaches(t, f.web(1))
 		l.idle(t)
+
+		l.daemon.expectExit(0)
+		l.daemon.cmd.Process.Signal(unix.SIGTERM)
+		all := l.daemon.sees(t, "decided in all", nil)
+		if n := count(all, "dropped: no pending request"); n != 5 {
+			t.Errorf("%d responses counted that nobody asked for, want the 5: %v", n, all)
+		}
 	})
 }
 

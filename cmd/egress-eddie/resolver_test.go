@@ -38,7 +38,12 @@ func (l *lab) resolver(at netip.Addr, answer func(q *query)) *resolver {
 
 func (l *lab) resolverAt(n *netns, at netip.Addr, answer func(q *query)) *resolver {
 	l.t.Helper()
-	r := &resolver{t: l.t, conn: n.listenUDP(l.t, netip.AddrPortFrom(at, 53))}
+	return l.resolverOn(n, netip.AddrPortFrom(at, 53), answer)
+}
+
+func (l *lab) resolverOn(n *netns, at netip.AddrPort, answer func(q *query)) *resolver {
+	l.t.Helper()
+	r := &resolver{t: l.t, conn: n.listenUDP(l.t, at)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
