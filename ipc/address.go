@@ -41,6 +41,19 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("168.63.129.16/32"),       // Azure's wire server
 }
 
+// private lists what many networks use as they like.
+var private = []netip.Prefix{
+	netip.MustParsePrefix("10.0.0.0/8"),     // RFC 1918 section 3
+	netip.MustParsePrefix("172.16.0.0/12"),  // RFC 1918 section 3
+	netip.MustParsePrefix("192.168.0.0/16"), // RFC 1918 section 3
+	netip.MustParsePrefix("100.64.0.0/10"),  // carrier-grade NAT, RFC 6598
+	netip.MustParsePrefix("fc00::/7"),       // unique local, RFC 4193
+	netip.MustParsePrefix("fec0::/10"),      // site-local, RFC 3879
+}
+
+// Private reports whether a is of a private range, or carries an address of one.
+func Private(a netip.Addr) bool { return within(a.WithZone(""), private) }
+
 // carriers are IPv6 prefixes that hold an IPv4 address, and where its octets
 // are.
 var carriers = []struct {
@@ -63,16 +76,23 @@ func Special(a netip.Addr) bool {
 	if !a.IsValid() {
 		return true
 	}
-	a = a.WithZone("") // no prefix contains an address with a zone
-	for _, p := range special {
+	return within(a.WithZone(""), special) // no prefix contains an address with a zone
+}
+
+// within reports whether a is in one of the ranges, or an IPv4 address that it
+// carries is.
+func within(a netip.Addr, ranges []netip.Prefix) bool {
+	for _, p := range ranges {
 		if p.Contains(a) {
 			return true
 		}
 	}
 	for _, c := range carriers {
+		if !a.Is6() || !c.prefix.Contains(a) {
+			continue
+		}
 		b := a.As16()
-		inside := netip.AddrFrom4([4]byte{b[c.at[0]], b[c.at[1]], b[c.at[2]], b[c.at[3]]})
-		if c.prefix.Contains(a) && Special(inside) {
+		if within(netip.AddrFrom4([4]byte{b[c.at[0]], b[c.at[1]], b[c.at[2]], b[c.at[3]]}), ranges) {
 			return true
 		}
 	}

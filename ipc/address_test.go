@@ -86,3 +86,20 @@ func TestAddress(t *testing.T) {
 		t.Errorf("no address is %q", a)
 	}
 }
+
+// TestPrivate: the ranges, what is next to them, and what carries them.
+func TestPrivate(t *testing.T) {
+	for text, want := range map[string]bool{
+		"9.255.255.255": false, "10.0.0.0": true, "10.255.255.255": true, "11.0.0.0": false,
+		"172.15.255.255": false, "172.16.0.0": true, "172.31.255.255": true, "172.32.0.0": false,
+		"192.167.255.255": false, "192.168.0.0": true, "192.168.255.255": true, "192.169.0.0": false,
+		"100.63.255.255": false, "100.64.0.0": true, "100.127.255.255": true, "100.128.0.0": false,
+		"fbff::": false, "fc00::": true, "fdff::1": true, "fe00::": false, "fec0::1": true, "fe80::1": false,
+		"::ffff:10.0.0.1": true, "::ffff:192.0.2.1": false, "64:ff9b::a00:1": true, "64:ff9b::c000:201": false,
+		"2002:a00:1::": true, "2002:c000:201::": false, "2001:db8::1": false, "192.0.2.1": false,
+	} {
+		if got := Private(netip.MustParseAddr(text)); got != want {
+			t.Errorf("%s: %t", text, got)
+		}
+	}
+}

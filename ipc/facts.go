@@ -193,6 +193,9 @@ func AddressesFit(v4, v6 int) bool {
 	return v4+v6 <= MaxAddresses && v4*(4+2)+v6*(16+2) <= MaxAddressBytes
 }
 
+// TTLOf is the time to live of the i-th address, in seconds.
+func (a *Addresses) TTLOf(i int) uint32 { return a.TTLs[a.TTL[i]] }
+
 func (a *Addresses) empty() bool {
 	return len(a.Octets)+len(a.Owners)+len(a.TTLs)+len(a.TTL) == 0
 }

@@ -17,18 +17,22 @@ const (
 // GrantsKind is what a message of grants does. Zero is invalid.
 type GrantsKind uint8
 
-// The kinds. GrantsSet, GrantsClose and GrantsDone are for a policy that has
-// changed; an answer only ever opens.
+// The kinds. An answer only ever opens; the others are for a policy that has
+// changed, and come in this order.
 const (
 	// GrantsOpen opens the addresses until an instant. It only extends: an
 	// address that is already open for longer stays so.
 	GrantsOpen GrantsKind = iota + 1
-	// GrantsSet has the addresses end at an instant, sooner or later.
-	GrantsSet
-	// GrantsClose closes the addresses.
-	GrantsClose
-	// GrantsDone says that all grants are now what the policy gives that the
-	// parent has announced to both: it is in force from here on.
+	// GrantsChange says that from here to GrantsDone all is told that the
+	// policy gives which the parent has announced to both.
+	GrantsChange
+	// GrantsKeep names addresses that stay open, if they are.
+	GrantsKeep
+	// GrantsShorten has those of the addresses that are open end at an instant
+	// at the latest.
+	GrantsShorten
+	// GrantsDone puts that policy in force: what was neither kept nor opened
+	// since GrantsChange is closed.
 	GrantsDone
 	grantsKindEnd
 )
@@ -38,7 +42,8 @@ const (
 type Grants struct {
 	Kind   GrantsKind
 	Filter uint32  // index of the filter
-	Until  Instant // when the grants end; GrantsOpen and GrantsSet
+	Until  Instant // when the grants end; GrantsOpen and GrantsShorten
+	Port   Port    // the one that is meant, or the zero one for all
 	V4     string  // 4 octets an address
 	V6     string  // 16 octets an address
 }
@@ -46,21 +51,26 @@ type Grants struct {
 // Validate checks everything that does not need the policy.
 func (g *Grants) Validate() error {
 	switch g.Kind {
-	case GrantsOpen, GrantsSet:
+	case GrantsOpen, GrantsShorten:
 		if g.Until <= 0 {
 			return errors.New("grants without an end")
 		}
-	case GrantsClose:
+	case GrantsKeep:
 		if g.Until != 0 {
-			return errors.New("grants that are closed and have an end")
+			return errors.New("grants that are kept and have an end")
 		}
-	case GrantsDone:
-		if *g != (Grants{Kind: GrantsDone}) {
-			return errors.New("the end of the grants, with grants")
+	case GrantsChange, GrantsDone:
+		if *g != (Grants{Kind: g.Kind}) {
+			return errors.New("the beginning or end of a change, with grants")
 		}
 		return nil
 	default:
 		return fmt.Errorf("grants of kind %d", g.Kind)
+	}
+	if g.Port != (Port{}) {
+		if err := g.Port.Validate(); err != nil {
+			return err
+		}
 	}
 	if len(g.V4)%4 != 0 || len(g.V6)%16 != 0 {
 		return errors.New("addresses cut short")

@@ -1,6 +1,10 @@
 package ipc
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+)
 
 // Scope says which names a configured host name allows. Zero is invalid.
 type Scope uint8
@@ -44,4 +48,62 @@ func (p Port) String() string {
 		return fmt.Sprintf("%d/udp", p.Number)
 	}
 	return fmt.Sprint(p.Number)
+}
+
+// Hostnames are the allowed names of one filter, in the file's order. A name
+// may stand there once for each scope.
+type Hostnames struct {
+	Names  []name.Name
+	Scopes []byte            // the Scope of each
+	Ports  map[uint32][]Port // by place, of those that do not open all
+}
+
+// Tree makes Hostnames that allow all that is below the names, too.
+func Tree(names ...name.Name) Hostnames {
+	h := Hostnames{Names: names, Scopes: make([]byte, len(names))}
+	for i := range h.Scopes {
+		h.Scopes[i] = byte(ScopeTree)
+	}
+	return h
+}
+
+// Add adds a name. NB: no ports are all of them.
+func (h *Hostnames) Add(n name.Name, s Scope, ports []Port) {
+	if len(ports) > 0 {
+		if h.Ports == nil {
+			h.Ports = map[uint32][]Port{}
+		}
+		h.Ports[uint32(len(h.Names))] = ports
+	}
+	h.Names, h.Scopes = append(h.Names, n), append(h.Scopes, byte(s))
+}
+
+// Of are the ports of the name at a place, nil for all.
+func (h *Hostnames) Of(at uint32) []Port { return h.Ports[at] }
+
+// add takes a validated item.
+func (h *Hostnames) add(item *PolicyItem) {
+	at := uint32(len(h.Names))
+	h.Names, h.Scopes = append(h.Names, item.Names...), append(h.Scopes, item.Scopes...)
+	for _, p := range item.Ports {
+		if h.Ports == nil {
+			h.Ports = map[uint32][]Port{}
+		}
+		h.Ports[at+p.At] = p.Ports
+	}
+}
+
+// items carry them.
+func (h *Hostnames) items(filter uint32) (items []PolicyItem) {
+	for from := 0; from < len(h.Names); from += namesPerItem {
+		to := min(from+namesPerItem, len(h.Names))
+		item := PolicyItem{Kind: PolicyNames, Of: filter, Names: h.Names[from:to], Scopes: h.Scopes[from:to]}
+		for at := from; at < to && len(h.Ports) > 0; at++ {
+			if ports := h.Ports[uint32(at)]; ports != nil {
+				item.Ports = append(item.Ports, PortsAt{uint32(at - from), ports})
+			}
+		}
+		items = append(items, item)
+	}
+	return items
 }

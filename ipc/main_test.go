@@ -88,16 +88,18 @@ func sampleResponse() ResponseFact {
 }
 
 func sampleGrants() Grants {
-	return Grants{Kind: GrantsOpen, Filter: 3, Until: 1 << 60, V4: "\xc0\x00\x02\x01", V6: strings.Repeat("\x20", 16)}
+	return Grants{Kind: GrantsOpen, Filter: 3, Until: 1 << 60, V4: "\xc0\x00\x02\x01", V6: strings.Repeat("\x20", 16), Port: Port{443, ProtoUDP}}
 }
 
 func samplePolicyItem() PolicyItem {
 	return PolicyItem{
 		Kind: PolicyNames, Settings: Settings{true, true, true, true, true},
-		Queue:   Queue{1, 2, 3, QueueTraffic, 4},
-		Filter:  Filter{1, "f", true, 1 << 62},
-		NamesOf: 1, Names: []name.Name{sampleName("a", "example")},
+		Queue:  Queue{1, 2, 3, QueueTraffic, 4},
+		Filter: Filter{1, "f", true, 1 << 62, true, 1, 2, 3, true, []uint16{1, 28}, true},
+		Of:     1, Names: []name.Name{sampleName("a", "example")}, Scopes: []byte{byte(ScopeBelow)},
+		Ports:    []PortsAt{{0, []Port{{443, ProtoTCP}}}},
 		Resolver: AddressOf(netip.MustParseAddr("2001:db8::1")),
+		Address:  AllowedAddress{AddressOf(netip.MustParseAddr("10.0.0.0")), 8, []Port{{53, 0}}},
 	}
 }
 

@@ -3,6 +3,7 @@ package ipc
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/capnspacehook/egress-eddie/ipc/name"
@@ -17,12 +18,18 @@ const (
 	// MaxFilterName bounds a filter's name in bytes.
 	MaxFilterName = 256
 	// MaxHostnames bounds the allowed host names of all filters together.
-	MaxHostnames = 1 << 22
+	// A change of policy needs room for two of them.
+	MaxHostnames = 1 << 21
 	// namesPerItem bounds the names of one PolicyNames item: 128 of at most
 	// 255 octets fit a frame.
 	namesPerItem = 128
 	// MaxResolvers bounds the trusted resolvers.
 	MaxResolvers = 256
+	// MaxAllowedAddresses bounds the configured addresses and networks of all
+	// filters together.
+	MaxAllowedAddresses = 65_536
+	// MaxQueryTypes bounds the record types of one filter: there are no more.
+	MaxQueryTypes = 1 << 16
 )
 
 // QueueKind is what a queue carries. Zero is invalid.
@@ -59,6 +66,7 @@ const (
 	PolicyFilter
 	PolicyNames
 	PolicyResolver
+	PolicyAddress
 	PolicyDone
 	// PolicyLog is no part of a policy: it comes with a descriptor, the log
 	// that takes the place of FDLog.
@@ -73,9 +81,33 @@ type PolicyItem struct {
 	Settings Settings    // PolicyBegin
 	Queue    Queue       // PolicyQueue
 	Filter   Filter      // PolicyFilter
-	NamesOf  uint32      // PolicyNames: the filter's index
+	Of       uint32      // PolicyNames, PolicyAddress: the filter's index
 	Names    []name.Name // PolicyNames: its next allowed host names, in the file's order
+	Scopes   []byte      // PolicyNames: the Scope of each
+	Ports    []PortsAt   // PolicyNames: of those that do not open all
 	Resolver Address     // PolicyResolver
+	Address  AllowedAddress
+}
+
+// PortsAt are the ports of the name At in a list.
+type PortsAt struct {
+	At    uint32
+	Ports []Port
+}
+
+// AllowedAddress is an address or network of a filter that is always open.
+type AllowedAddress struct {
+	Address Address
+	Bits    uint8  // length of the network's prefix
+	Ports   []Port // nil is all
+}
+
+// Prefix is the network, and false for what is none, or has bits behind its
+// prefix.
+func (a *AllowedAddress) Prefix() (netip.Prefix, bool) {
+	addr, ok := a.Address.Addr()
+	p := netip.PrefixFrom(addr, int(a.Bits))
+	return p, ok && p.IsValid() && p == p.Masked()
 }
 
 // Settings hold for a whole child.
@@ -101,8 +133,45 @@ type Filter struct {
 	Index           uint32 // filters come in order of their index, from 0
 	Name            string
 	AllowAll        bool
-	AllowAnswersFor time.Duration // 0 exactly when it grants nothing
+	AllowAnswersFor time.Duration // 0 exactly when it grants nothing by names
+
+	// A grant lasts for its record's TTL and TTLGrace, at least MinTTL and at
+	// most AllowAnswersFor.
+	RespectTTL       bool
+	TTLGrace, MinTTL time.Duration
+	// An accepted packet renews a grant, until MaxInUse after the last answer
+	// that held it. 0: it does not.
+	MaxInUse    time.Duration
+	DenyPrivate bool     // answers in private ranges grant nothing
+	QueryTypes  []uint16 // that may be asked for, in order; nil is all
+	Ports       bool     // something of it opens single ports
 }
+
+// Lasts is how long a grant of a record with a TTL lasts.
+func (f *Filter) Lasts(ttl uint32) time.Duration {
+	if !f.RespectTTL {
+		return f.AllowAnswersFor
+	}
+	return min(max(time.Duration(ttl)*time.Second+f.TTLGrace, f.MinTTL), f.AllowAnswersFor)
+}
+
+func (f *Filter) validate() error {
+	if f.Name == "" || len(f.Name) > MaxFilterName {
+		return fmt.Errorf("filter %q", f.Name)
+	}
+	for _, d := range []time.Duration{f.AllowAnswersFor, f.TTLGrace, f.MinTTL, f.MaxInUse} {
+		if d < 0 || d > MaxDuration {
+			return fmt.Errorf("filter %q: a time of %v", f.Name, d)
+		}
+	}
+	if len(f.QueryTypes) > MaxQueryTypes {
+		return fmt.Errorf("filter %q: %d query types", f.Name, len(f.QueryTypes))
+	}
+	return nil
+}
+
+// MaxDuration bounds every time of a policy, so that no instant overflows.
+const MaxDuration time.Duration = 1 << 62
 
 // Validate checks an item by itself; Policy.Add checks it against the others.
 func (p *PolicyItem) Validate() error {
@@ -115,20 +184,14 @@ func (p *PolicyItem) Validate() error {
 		}
 		return nil
 	case PolicyFilter:
-		if p.Filter.Name == "" || len(p.Filter.Name) > MaxFilterName || p.Filter.AllowAnswersFor < 0 {
-			return fmt.Errorf("filter %q", p.Filter.Name)
-		}
-		return nil
+		return p.Filter.validate()
 	case PolicyNames:
-		if len(p.Names) == 0 || len(p.Names) > namesPerItem {
-			return fmt.Errorf("%d names in an item", len(p.Names))
+		return p.validateNames()
+	case PolicyAddress:
+		if _, ok := p.Address.Prefix(); !ok {
+			return errors.New("address that is none, or no network")
 		}
-		for _, n := range p.Names {
-			if !n.Valid() {
-				return errors.New("invalid name")
-			}
-		}
-		return nil
+		return validatePorts(p.Address.Ports)
 	case PolicyResolver:
 		if _, ok := p.Resolver.Addr(); !ok {
 			return errors.New("resolver that is no address")
@@ -138,17 +201,51 @@ func (p *PolicyItem) Validate() error {
 	return fmt.Errorf("policy item of kind %d", p.Kind)
 }
 
+func (p *PolicyItem) validateNames() error {
+	if len(p.Names) == 0 || len(p.Names) > namesPerItem || len(p.Scopes) != len(p.Names) || len(p.Ports) > len(p.Names) {
+		return fmt.Errorf("%d names, %d scopes, ports of %d in an item", len(p.Names), len(p.Scopes), len(p.Ports))
+	}
+	for i, n := range p.Names {
+		if !n.Valid() || !Scope(p.Scopes[i]).Valid() {
+			return errors.New("invalid name or scope")
+		}
+	}
+	for _, at := range p.Ports {
+		if int64(at.At) >= int64(len(p.Names)) || len(at.Ports) == 0 {
+			return fmt.Errorf("%d ports of name %d", len(at.Ports), at.At)
+		}
+		if err := validatePorts(at.Ports); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func validatePorts(ports []Port) error {
+	if len(ports) > MaxPorts {
+		return fmt.Errorf("%d ports", len(ports))
+	}
+	for _, port := range ports {
+		if err := port.Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Policy is a whole policy as a child holds it, assembled from its items.
-// Hostnames[i] are the allowed names of Filters[i].
+// Hostnames[i] and Addresses[i] are those of Filters[i].
 type Policy struct {
 	Settings  Settings
 	Queues    []Queue
 	Filters   []Filter
-	Hostnames [][]name.Name
+	Hostnames []Hostnames
+	Addresses [][]AllowedAddress
 	Resolvers []Address
 
 	begun, done bool
 	hostnames   int
+	addresses   int
 	handles     map[uint32]bool
 }
 
@@ -160,10 +257,13 @@ func (p *Policy) Items() []PolicyItem {
 	}
 	for i, f := range p.Filters {
 		items = append(items, PolicyItem{Kind: PolicyFilter, Filter: f})
-		for names := p.Hostnames[i]; len(names) > 0; {
-			n := min(len(names), namesPerItem)
-			items = append(items, PolicyItem{Kind: PolicyNames, NamesOf: uint32(i), Names: names[:n]})
-			names = names[n:]
+		if i < len(p.Hostnames) {
+			items = append(items, p.Hostnames[i].items(uint32(i))...)
+		}
+		if i < len(p.Addresses) {
+			for _, a := range p.Addresses[i] {
+				items = append(items, PolicyItem{Kind: PolicyAddress, Of: uint32(i), Address: a})
+			}
 		}
 	}
 	for _, r := range p.Resolvers {
@@ -188,15 +288,24 @@ func (p *Policy) Add(item *PolicyItem) (complete bool, err error) {
 			return false, fmt.Errorf("filter %d out of order", item.Filter.Index)
 		}
 		p.Filters = append(p.Filters, item.Filter)
-		p.Hostnames = append(p.Hostnames, nil)
+		p.Hostnames = append(p.Hostnames, Hostnames{})
+		p.Addresses = append(p.Addresses, nil)
 	case PolicyNames:
-		if int(item.NamesOf) >= len(p.Filters) {
-			return false, fmt.Errorf("names of the unknown filter %d", item.NamesOf)
+		if int64(item.Of) >= int64(len(p.Filters)) {
+			return false, fmt.Errorf("names of the unknown filter %d", item.Of)
 		}
 		if p.hostnames += len(item.Names); p.hostnames > MaxHostnames {
 			return false, fmt.Errorf("more than %d host names", MaxHostnames)
 		}
-		p.Hostnames[item.NamesOf] = append(p.Hostnames[item.NamesOf], item.Names...)
+		p.Hostnames[item.Of].add(item)
+	case PolicyAddress:
+		if int64(item.Of) >= int64(len(p.Filters)) {
+			return false, fmt.Errorf("address of the unknown filter %d", item.Of)
+		}
+		if p.addresses++; p.addresses > MaxAllowedAddresses {
+			return false, fmt.Errorf("more than %d addresses", MaxAllowedAddresses)
+		}
+		p.Addresses[item.Of] = append(p.Addresses[item.Of], item.Address)
 	case PolicyResolver:
 		if len(p.Resolvers) >= MaxResolvers {
 			return false, fmt.Errorf("more than %d resolvers", MaxResolvers)

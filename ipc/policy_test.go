@@ -20,11 +20,19 @@ func bigPolicy() *Policy {
 			AddressOf(netip.MustParseAddr("192.0.2.53")), AddressOf(netip.MustParseAddr("2001:db8::53")),
 		},
 	}
-	var many []name.Name
+	var many Hostnames
 	for i := range 10_000 {
-		many = append(many, sampleName(fmt.Sprintf("host-%d", i), strings.Repeat("x", 60), strings.Repeat("y", 60), "example"))
+		var ports []Port
+		if i%3 == 0 {
+			ports = []Port{{Number: uint16(i + 1)}, {Number: 443, Proto: ProtoTCP}}
+		}
+		many.Add(sampleName(fmt.Sprintf("host-%d", i), strings.Repeat("x", 60), strings.Repeat("y", 60), "example"), Scope(1+i%3), ports)
 	}
-	p.Hostnames = [][]name.Name{nil, many, {sampleName("one", "example")}}
+	p.Hostnames = []Hostnames{{}, many, Tree(sampleName("one", "example"))}
+	p.Addresses = [][]AllowedAddress{nil, nil, {
+		{Address: AddressOf(netip.MustParseAddr("10.0.0.0")), Bits: 8, Ports: []Port{{Number: 443}}},
+		{Address: AddressOf(netip.MustParseAddr("2001:db8::")), Bits: 32},
+	}}
 	return p
 }
 
@@ -61,7 +69,7 @@ func TestPolicyRoundTrip(t *testing.T) {
 	if err := <-sent; err != nil {
 		t.Fatal(err)
 	}
-	if !reflect.DeepEqual(got.Hostnames, want.Hostnames) || !reflect.DeepEqual(got.Queues, want.Queues) ||
+	if !reflect.DeepEqual(got.Hostnames, want.Hostnames) || !reflect.DeepEqual(got.Addresses, want.Addresses) || !reflect.DeepEqual(got.Queues, want.Queues) ||
 		!reflect.DeepEqual(got.Filters, want.Filters) || !reflect.DeepEqual(got.Resolvers, want.Resolvers) || got.Settings != want.Settings {
 		t.Error("the policy changed on the way")
 	}
@@ -75,7 +83,7 @@ func TestPolicyOrder(t *testing.T) {
 		return PolicyItem{Kind: PolicyFilter, Filter: Filter{Index: i, Name: "f"}}
 	}
 	names := func(of uint32) PolicyItem {
-		return PolicyItem{Kind: PolicyNames, NamesOf: of, Names: []name.Name{sampleName("a")}}
+		return PolicyItem{Kind: PolicyNames, Of: of, Names: []name.Name{sampleName("a")}, Scopes: []byte{1}}
 	}
 	begin, done := PolicyItem{Kind: PolicyBegin}, PolicyItem{Kind: PolicyDone}
 	far := PolicyItem{Kind: PolicyQueue, Queue: Queue{Handle: 2, Kind: QueueTraffic, Filter: 1}}
@@ -92,10 +100,12 @@ func TestPolicyOrder(t *testing.T) {
 		{"begin twice", []PolicyItem{begin, begin}},
 		{"log within", []PolicyItem{begin, {Kind: PolicyLog}}},
 		{"kind 0", []PolicyItem{begin, {}}},
-		{"kind 8", []PolicyItem{begin, {Kind: policyKindEnd}}},
+		{"kind 9", []PolicyItem{begin, {Kind: policyKindEnd}}},
 		{"names before any filter", []PolicyItem{begin, names(0)}},
 		{"names of a later filter", []PolicyItem{begin, filter(0), names(1)}},
 		{"names of filter 2^32-1", []PolicyItem{begin, filter(0), names(1<<32 - 1)}},
+		{"address before any filter", []PolicyItem{begin, {Kind: PolicyAddress}}},
+		{"address of a later filter", []PolicyItem{begin, filter(0), {Kind: PolicyAddress, Of: 1}}},
 		{"filter 1 first", []PolicyItem{begin, filter(1)}},
 		{"filter 0 twice", []PolicyItem{begin, filter(0), filter(0)}},
 		{"filter left out", []PolicyItem{begin, filter(0), filter(2)}},
@@ -153,9 +163,12 @@ func TestPolicyBounds(t *testing.T) {
 	if _, err := p.Add(&PolicyItem{Kind: PolicyFilter, Filter: Filter{Name: "f"}}); err != nil {
 		t.Fatal(err)
 	}
-	names := make([]name.Name, namesPerItem)
-	if n := fill(p, func(int) PolicyItem { return PolicyItem{Kind: PolicyNames, Names: names} }); n*namesPerItem != MaxHostnames {
+	names := PolicyItem{Kind: PolicyNames, Names: make([]name.Name, namesPerItem), Scopes: make([]byte, namesPerItem)}
+	if n := fill(p, func(int) PolicyItem { return names }); n*namesPerItem != MaxHostnames {
 		t.Errorf("%d host names", n*namesPerItem)
+	}
+	if n := fill(p, func(int) PolicyItem { return PolicyItem{Kind: PolicyAddress} }); n != MaxAllowedAddresses {
+		t.Errorf("%d addresses", n)
 	}
 }
 
@@ -163,6 +176,12 @@ func TestPolicyItemValidate(t *testing.T) {
 	long := []name.Name{}
 	for range namesPerItem + 1 {
 		long = append(long, "\x01a\x00")
+	}
+	ports := func(at uint32, ports ...Port) PolicyItem {
+		return PolicyItem{Kind: PolicyNames, Names: long[:1], Scopes: []byte{1}, Ports: []PortsAt{{at, ports}}}
+	}
+	address := func(a string, bits uint8, ports ...Port) PolicyItem {
+		return PolicyItem{Kind: PolicyAddress, Address: AllowedAddress{Address(a), bits, ports}}
 	}
 	for what, item := range map[string]PolicyItem{
 		"zero":                  {},
@@ -175,8 +194,26 @@ func TestPolicyItemValidate(t *testing.T) {
 		"filter with long name": {Kind: PolicyFilter, Filter: Filter{Name: strings.Repeat("n", MaxFilterName+1)}},
 		"negative duration":     {Kind: PolicyFilter, Filter: Filter{Name: "f", AllowAnswersFor: -1}},
 		"no names":              {Kind: PolicyNames},
-		"too many names":        {Kind: PolicyNames, Names: long},
-		"not a name":            {Kind: PolicyNames, Names: []name.Name{"a.b"}},
+		"too many names":        {Kind: PolicyNames, Names: long, Scopes: make([]byte, len(long))},
+		"not a name":            {Kind: PolicyNames, Names: []name.Name{"a.b"}, Scopes: []byte{1}},
+		"no scope":              {Kind: PolicyNames, Names: long[:1]},
+		"scope 0":               {Kind: PolicyNames, Names: long[:1], Scopes: []byte{0}},
+		"scope 4":               {Kind: PolicyNames, Names: long[:1], Scopes: []byte{4}},
+		"a scope too many":      {Kind: PolicyNames, Names: long[:1], Scopes: []byte{1, 1}},
+		"ports of no name":      ports(1, Port{Number: 1}),
+		"no ports":              ports(0),
+		"port 0":                ports(0, Port{Proto: ProtoTCP}),
+		"all ports in a list":   ports(0, Port{Number: 1}, Port{}),
+		"port of protocol 1":    ports(0, Port{Number: 1, Proto: 1}),
+		"too many ports":        ports(0, make([]Port, MaxPorts+1)...),
+		"no address":            address("", 0),
+		"address of 5 octets":   address("abcde", 8),
+		"33 bits":               address("\x0a\x00\x00\x00", 33),
+		"bits behind":           address("\x0a\x00\x00\x01", 8),
+		"address of port 0":     address("\x0a\x00\x00\x00", 8, Port{}),
+		"grace for ever":        {Kind: PolicyFilter, Filter: Filter{Name: "f", TTLGrace: MaxDuration + 1}},
+		"negative minimum":      {Kind: PolicyFilter, Filter: Filter{Name: "f", MinTTL: -1}},
+		"negative use":          {Kind: PolicyFilter, Filter: Filter{Name: "f", MaxInUse: -1}},
 		"resolver of 5 octets":  {Kind: PolicyResolver, Resolver: "abcde"},
 		"no resolver":           {Kind: PolicyResolver},
 	} {

@@ -52,6 +52,10 @@ const (
 	ReasonPrerouting  // the hook is before the routing decision
 	ReasonUnknownHook // a hook that says nothing about the direction
 	ReasonSourceRoute // a source route: the packet does not end at its destination
+	ReasonNoPorts     // no live grant for all ports, and the packet's cannot be read
+
+	// More of the policy (found by the allowlist holder).
+	ReasonQueryType // a record type that the filter does not allow
 
 	reasonEnd
 )
@@ -92,6 +96,8 @@ var reasonText = [reasonEnd]string{
 	ReasonPrerouting:         "hook PREROUTING is not supported",
 	ReasonUnknownHook:        "unknown hook",
 	ReasonSourceRoute:        "source route",
+	ReasonNoPorts:            "address not granted for all ports, and the ports cannot be read",
+	ReasonQueryType:          "record type not allowed",
 }
 
 // Reasons are all of them but ReasonNone.

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -90,6 +92,9 @@ func TestReloadCommand(t *testing.T) {
 		}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
+		}
+		for line := []byte(nil); len(line) == 0; { // it is another program a moment before it has a name
+			line, _ = os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid))
 		}
 		if err := reloadCommand([]string{strconv.Itoa(cmd.Process.Pid)}, io.Discard); exit.Code(err) != c.code {
 			t.Errorf("%q: code %d, %v", c.args, exit.Code(err), err)

@@ -1,8 +1,10 @@
 package parent
 
 import (
+	"slices"
+	"time"
+
 	"github.com/capnspacehook/egress-eddie/ipc"
-	"github.com/capnspacehook/egress-eddie/ipc/name"
 	"github.com/capnspacehook/egress-eddie/parent/config"
 )
 
@@ -68,17 +70,42 @@ func policyFor(role ipc.Role, c *config.Config, o options, json, journal bool, q
 				Name:            f.Name,
 				AllowAll:        f.AllowAllHostnames,
 				AllowAnswersFor: f.AllowAnswersFor,
+				RespectTTL:      f.RespectTTL,
+				TTLGrace:        f.TTLGrace,
+				MinTTL:          f.MinTTL,
+				MaxInUse:        maxInUse(&f),
+				DenyPrivate:     f.DenyPrivate,
+				QueryTypes:      f.QueryTypes,
+				Ports:           namesPorts(&f),
 			})
-			var names []name.Name
+			p.Hostnames, p.Addresses = append(p.Hostnames, ipc.Hostnames{}), append(p.Addresses, nil)
 			if role == ipc.RoleAllowlist {
 				for _, h := range f.Hostnames {
-					names = append(names, h.Name)
+					p.Hostnames[i].Add(h.Name, h.Scope, h.Ports)
 				}
+				continue
 			}
-			p.Hostnames = append(p.Hostnames, names)
+			for _, a := range f.Addresses {
+				p.Addresses[i] = append(p.Addresses[i], ipc.AllowedAddress{
+					Address: ipc.AddressOf(a.Prefix.Addr()), Bits: uint8(a.Prefix.Bits()), Ports: a.Ports,
+				})
+			}
 		}
 	}
 	return p
+}
+
+func maxInUse(f *config.FilterOptions) time.Duration {
+	if !f.KeepInUse {
+		return 0
+	}
+	return f.MaxInUse
+}
+
+// namesPorts reports whether anything of a filter opens single ports.
+func namesPorts(f *config.FilterOptions) bool {
+	return slices.ContainsFunc(f.Hostnames, func(h config.Hostname) bool { return len(h.Ports) > 0 }) ||
+		slices.ContainsFunc(f.Addresses, func(a config.AllowedAddress) bool { return len(a.Ports) > 0 })
 }
 
 // slotted picks the queues of some kinds and numbers their slots: the order

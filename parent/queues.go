@@ -27,9 +27,10 @@ const (
 	// copyMessage asks for whole packets: NFQUEUE's largest (65,531 octets)
 	// is what 0 and everything above mean to the kernel.
 	copyMessage = 0xffff
-	// copyHeader asks for the longest IPv4 header (RFC 791 section 3.1) and
-	// with it the fixed IPv6 header; the trafficworker reads no more.
-	copyHeader = 60
+	// copyHeader asks for the longest IPv4 header (RFC 791 section 3.1), or an
+	// IPv6 one with a few extension headers, and the ports behind it; the
+	// trafficworker reads no more.
+	copyHeader = 128
 	// bindFor is how long a taken queue is tried again: the children of a
 	// predecessor may still be dying.
 	bindFor = 2 * time.Second

@@ -167,7 +167,7 @@ func TestReload(t *testing.T) {
 		case <-time.After(20 * time.Millisecond):
 		}
 		says(t, d, traffic, ipc.SignalLoaded)
-		if p := <-sent[holder]; len(p.Hostnames[0]) != 1 || p.Hostnames[0][0].String() != "c.example" {
+		if p := <-sent[holder]; len(p.Hostnames[0].Names) != 1 || p.Hostnames[0].Names[0].String() != "c.example" {
 			t.Errorf("%+v", p)
 		}
 		for i, role := range order {

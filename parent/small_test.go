@@ -337,7 +337,7 @@ func TestPolicyFor(t *testing.T) {
 		}
 		names := 0
 		for _, of := range p.Hostnames {
-			names += len(of)
+			names += len(of.Names)
 		}
 		if !reflect.DeepEqual(numbers, want.queues) || len(p.Filters) != want.filters || names != want.names {
 			t.Errorf("%s: queues %v, %d filters, %d names", role, numbers, len(p.Filters), names)

@@ -28,32 +28,32 @@ func mustTake(t *testing.T, tab *table, now ipc.Instant, g *ipc.Grants) (inForce
 // ends requires that the address is open until then and no longer.
 func ends(t *testing.T, tab *table, what string, until ipc.Instant) {
 	t.Helper()
-	if until > testNow && !tab.open(until-1, 0, changedAddress) {
+	if until > testNow && !opens(tab, until-1, 0, changedAddress) {
 		t.Errorf("%s: not open until %d", what, until)
 	}
-	if tab.open(until, 0, changedAddress) {
+	if opens(tab, until, 0, changedAddress) {
 		t.Errorf("%s: open longer than until %d", what, until)
 	}
 }
 
-// TestSetAndClose: what only a change of policy does.
-func TestSetAndClose(t *testing.T) {
+// TestShorten: what is open ends sooner, and nothing is opened or lengthened.
+func TestShorten(t *testing.T) {
 	minute := testNow.Add(time.Minute)
 	tab := testTable(t)
 	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute))
 	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute-10))
-	ends(t, tab, "opened for less", minute)
+	mustTake(t, tab, testNow, grants(ipc.GrantsShorten, minute+10))
+	ends(t, tab, "to later", minute)
 
 	tab = testTable(t)
 	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute))
-	mustTake(t, tab, testNow, grants(ipc.GrantsSet, minute-10))
-	ends(t, tab, "set to less", minute-10)
+	mustTake(t, tab, testNow, grants(ipc.GrantsShorten, minute-10))
+	ends(t, tab, "to sooner", minute-10)
 
-	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute))
-	mustTake(t, tab, testNow, grants(ipc.GrantsClose, 0))
-	ends(t, tab, "closed", testNow)
-	if _, err := tab.take(testNow, &ipc.Grants{Kind: ipc.GrantsClose, Filter: 3, V4: octets("192.0.2.1")}); err == nil {
-		t.Error("closed in an unknown filter")
+	tab = testTable(t)
+	mustTake(t, tab, testNow, grants(ipc.GrantsShorten, minute))
+	if opens(tab, testNow, 0, changedAddress) {
+		t.Error("opened")
 	}
 }
 
@@ -72,7 +72,7 @@ func TestChange(t *testing.T) {
 	minute, second := testNow.Add(time.Minute), testNow.Add(time.Second)
 	tab := testTable(t)
 	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute))
-	if err := tab.announce(changed(time.Second)); err != nil {
+	if err := tab.announce(changed(time.Second), nil); err != nil {
 		t.Fatal(err)
 	}
 	if tab.filters[0].Name != "web" {
@@ -82,9 +82,11 @@ func TestChange(t *testing.T) {
 	if mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute)) {
 		t.Error("a grant puts a policy in force")
 	}
-	if !tab.open(minute-1, 0, changedAddress) { // a look any later would take it back
+	if !opens(tab, minute-1, 0, changedAddress) { // a look any later would take it back
 		t.Error("shortened at once")
 	}
+	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
+	mustTake(t, tab, testNow, grants(ipc.GrantsKeep, 0))
 	if !mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsDone}) || tab.filters[0].Name != "net" || tab.next != nil {
 		t.Error("not in force")
 	}
@@ -94,9 +96,10 @@ func TestChange(t *testing.T) {
 	}
 
 	// The other way round: a holder that knows the longer one already.
-	if err := tab.announce(changed(time.Minute)); err != nil {
+	if err := tab.announce(changed(time.Minute), nil); err != nil {
 		t.Fatal(err)
 	}
+	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
 	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute))
 	if _, err := tab.take(testNow, grants(ipc.GrantsOpen, minute+1)); err == nil {
 		t.Error("longer than either policy")
@@ -105,12 +108,53 @@ func TestChange(t *testing.T) {
 	ends(t, tab, "lengthened", minute)
 }
 
+// TestChangeClosesWhatIsNotNamed: the two tables need not be equal; what the
+// holder does not name is closed, even if it never knew of it.
+func TestChangeClosesWhatIsNotNamed(t *testing.T) {
+	minute := testNow.Add(time.Minute)
+	tab := testTable(t)
+	all := &ipc.Grants{Kind: ipc.GrantsOpen, Until: minute, V4: octets("192.0.2.1", "192.0.2.2"), V6: octets("2001:db8::1")}
+	mustTake(t, tab, testNow, all)
+	if err := tab.announce(changed(time.Minute), nil); err != nil {
+		t.Fatal(err)
+	}
+	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsOpen, Until: minute, V4: octets("192.0.2.3")}) // by the old policy still
+	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
+	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsKeep, V4: octets("192.0.2.2", "192.0.2.9")})
+	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsKeep, Filter: 2, V4: octets("192.0.2.1")})
+	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsOpen, Until: minute, V4: octets("192.0.2.4")})
+	if !opens(tab, testNow, 0, changedAddress) {
+		t.Error("closed before the end of the change")
+	}
+	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsDone})
+	for address, want := range map[string]bool{
+		"192.0.2.1": false, "192.0.2.2": true, "192.0.2.3": false, "192.0.2.4": true, "192.0.2.9": false, "2001:db8::1": false,
+	} {
+		if got := opens(tab, testNow, 0, netip.MustParseAddr(address)); got != want {
+			t.Errorf("%s: open is %t", address, got)
+		}
+	}
+	if opens(tab, testNow, 2, changedAddress) {
+		t.Error("kept in a filter where it was not open")
+	}
+}
+
 // TestChangeRefused: what neither an honest holder nor an honest parent does.
 func TestChangeRefused(t *testing.T) {
 	tab := testTable(t)
-	if _, err := tab.take(testNow, &ipc.Grants{Kind: ipc.GrantsDone}); err == nil {
-		t.Error("the end of no change")
+	refused := func(what string, kinds ...ipc.GrantsKind) {
+		t.Helper()
+		for _, kind := range kinds {
+			g := &ipc.Grants{Kind: kind}
+			if kind == ipc.GrantsKeep {
+				g = grants(kind, 0)
+			}
+			if _, err := tab.take(testNow, g); err == nil {
+				t.Errorf("%s: kind %d is taken", what, kind)
+			}
+		}
 	}
+	refused("no change", ipc.GrantsChange, ipc.GrantsKeep, ipc.GrantsDone)
 	for what, filters := range map[string][]ipc.Filter{
 		"none":                {},
 		"one less":            changed(time.Second)[:2],
@@ -119,14 +163,17 @@ func TestChangeRefused(t *testing.T) {
 		"everything no more":  {{Name: "web", AllowAnswersFor: 1}, {Index: 1, Name: "all", AllowAnswersFor: 1}, {Index: 2, Name: "long", AllowAnswersFor: 1}},
 		"everything, for now": {{Name: "web", AllowAnswersFor: 1}, {Index: 1, Name: "all", AllowAll: true, AllowAnswersFor: 1}, {Index: 2, Name: "long", AllowAnswersFor: 1}},
 	} {
-		if err := tab.announce(filters); err == nil || tab.next != nil {
+		if err := tab.announce(filters, nil); err == nil || tab.next != nil {
 			t.Errorf("%s: taken", what)
 		}
 	}
-	if err := tab.announce(changed(time.Second)); err != nil {
+	if err := tab.announce(changed(time.Second), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := tab.announce(changed(time.Minute)); err == nil {
+	if err := tab.announce(changed(time.Minute), nil); err == nil {
 		t.Error("a change within another")
 	}
+	refused("announced", ipc.GrantsKeep, ipc.GrantsDone)
+	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
+	refused("begun", ipc.GrantsChange)
 }

@@ -51,7 +51,7 @@ func with(b []byte, at int, octets ...byte) []byte {
 
 var mappedOctets = netip.MustParseAddr("::ffff:192.0.2.1").AsSlice()
 
-var headers = []struct {
+var packets = []struct {
 	what   string
 	packet []byte
 	reason ipc.Reason
@@ -103,8 +103,9 @@ var headers = []struct {
 }
 
 func TestAddresses(t *testing.T) {
-	for _, test := range headers {
-		src, dst, reason := addresses(0, test.packet)
+	for _, test := range packets {
+		h, reason := readHeaders(0, test.packet)
+		src, dst := h.src, h.dst
 		if reason != test.reason {
 			t.Errorf("%s: %v, not %v", test.what, reason, test.reason)
 		}
@@ -133,7 +134,7 @@ func TestEthertype(t *testing.T) {
 		{0x0800, ip6(17), ipc.ReasonNotIP},
 		{0x86dd, ip4(), ipc.ReasonNotIP},
 	} {
-		if _, _, reason := addresses(test.ethertype, test.packet); reason != test.want {
+		if _, reason := readHeaders(test.ethertype, test.packet); reason != test.want {
 			t.Errorf("ethertype %#x, version %d: %v", test.ethertype, test.packet[0]>>4, reason)
 		}
 	}
@@ -142,9 +143,10 @@ func TestEthertype(t *testing.T) {
 // TestCutLengths: however little of a packet is there, its addresses are the
 // true ones or it is refused, and what is refused whole never passes cut.
 func TestCutLengths(t *testing.T) {
-	for _, test := range headers {
+	for _, test := range packets {
 		for n := range len(test.packet) + 1 {
-			src, dst, reason := addresses(0, test.packet[:n:n])
+			h, reason := readHeaders(0, test.packet[:n:n])
+			src, dst := h.src, h.dst
 			if reason != ipc.ReasonNone {
 				continue
 			}
@@ -160,7 +162,7 @@ func TestCutLengths(t *testing.T) {
 
 func TestRemote(t *testing.T) {
 	for hook := range queue.Hook(255) {
-		far, reason := remote(hook, src4, dst4)
+		far, _, reason := (&headers{src: src4, dst: dst4}).remote(hook)
 		want, wantReason := netip.Addr{}, ipc.ReasonUnknownHook
 		switch hook {
 		case queue.HookOutput, queue.HookForward, queue.HookPostrouting:
@@ -204,11 +206,12 @@ func oracle(b []byte) (src, dst netip.Addr, ok bool) {
 // FuzzAddresses: never panics, agrees with gopacket on every packet that both
 // read, and lets none pass with an address that no packet may bear.
 func FuzzAddresses(f *testing.F) {
-	for _, h := range headers {
+	for _, h := range packets {
 		f.Add(h.packet)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		src, dst, reason := addresses(0, b)
+		h, reason := readHeaders(0, b)
+		src, dst := h.src, h.dst
 		if reason != ipc.ReasonNone {
 			return
 		}

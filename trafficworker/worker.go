@@ -16,8 +16,9 @@ import (
 
 const (
 	// copyRange is the most that the parent asks the kernel to copy of a
-	// packet on a traffic queue, in octets: an IPv4 header at its longest.
-	copyRange = 60
+	// packet on a traffic queue, in octets: an IPv4 header at its longest or an
+	// IPv6 one with a few extensions, and the ports behind it.
+	copyRange = 128
 	// closeFor is how long the log may take its last lines at the end.
 	closeFor = 300 * time.Millisecond
 )
@@ -41,7 +42,7 @@ type worker struct {
 }
 
 func newWorker(p *ipc.Policy) (*worker, error) {
-	t, err := newTable(p.Filters)
+	t, err := newTable(p.Filters, p.Addresses)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func (w *worker) Change(p *ipc.Policy) error {
 	if !slices.Equal(p.Queues, w.queues) {
 		return errors.New("a change of policy that changes queues")
 	}
-	return w.table.announce(p.Filters)
+	return w.table.announce(p.Filters, p.Addresses)
 }
 
 // Descriptors are the queue sockets and the grants.
@@ -146,12 +147,11 @@ func (w *worker) drain() error {
 
 // judge gives exactly one verdict for a packet.
 func (w *worker) judge(now ipc.Instant, q *ipc.Queue, p *queue.Packet) error {
-	src, dst, reason := addresses(p.Protocol, p.Payload)
+	h, reason := readHeaders(p.Protocol, p.Payload)
+	src, dst := h.src, h.dst
+	var port ipc.Port
 	if reason == ipc.ReasonNone {
-		var far netip.Addr
-		if far, reason = remote(p.Hook, src, dst); reason == ipc.ReasonNone && !w.table.open(now, q.Filter, far) {
-			reason = ipc.ReasonNoGrant
-		}
+		reason, port = w.lookUp(now, q.Filter, p.Hook, &h)
 	}
 	verdict := ipc.Drop
 	if reason == ipc.ReasonNone {
@@ -167,6 +167,7 @@ func (w *worker) judge(now ipc.Instant, q *ipc.Queue, p *queue.Packet) error {
 	w.log.Decide(&logging.Decision{
 		Event:   logging.EventTraffic,
 		Filter:  w.table.filters[q.Filter].Name,
+		Port:    port,
 		Queue:   q.Number,
 		Src:     netip.AddrPortFrom(src, 0),
 		Dst:     netip.AddrPortFrom(dst, 0),
@@ -176,6 +177,25 @@ func (w *worker) judge(now ipc.Instant, q *ipc.Queue, p *queue.Packet) error {
 		Reason:  reason,
 	})
 	return nil
+}
+
+// lookUp judges a packet by its far address, and the port there if single ones
+// count in the filter.
+func (w *worker) lookUp(now ipc.Instant, filter uint32, hook queue.Hook, h *headers) (ipc.Reason, ipc.Port) {
+	far, port, reason := h.remote(hook)
+	if reason != ipc.ReasonNone {
+		return reason, ipc.Port{}
+	}
+	if !w.table.filters[filter].Ports {
+		port = ipc.Port{}
+	}
+	switch {
+	case w.table.open(now, filter, far, port):
+		return ipc.ReasonNone, port
+	case w.table.filters[filter].Ports && !h.hasPorts && (h.proto == ipc.ProtoTCP || h.proto == ipc.ProtoUDP):
+		return ipc.ReasonNoPorts, port
+	}
+	return ipc.ReasonNoGrant, port
 }
 
 // warn says once for each hook that rules were put where they cannot work.

@@ -40,7 +40,7 @@ func drainer(t *testing.T) (*worker, int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(holder); unix.Close(ours) })
-	tab, err := newTable([]ipc.Filter{{Name: "web", AllowAnswersFor: time.Minute}})
+	tab, err := newTable([]ipc.Filter{{Name: "web", AllowAnswersFor: time.Minute}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

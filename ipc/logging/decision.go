@@ -29,6 +29,7 @@ type Decision struct {
 	Queue     uint16
 	Questions []ipc.Question
 	Src, Dst  netip.AddrPort // port 0 is left out: only addresses were read
+	Port      ipc.Port       // of the address that was judged, where single ports count
 	UID       uint32
 	HasUID    bool
 	Verdict   ipc.Verdict
@@ -75,6 +76,9 @@ func (d *Decision) fields() []any {
 	if d.Src.Addr().IsValid() {
 		add("src", endpoint(d.Src))
 		add("dst", endpoint(d.Dst))
+	}
+	if d.Port != (ipc.Port{}) {
+		add("port", d.Port.String())
 	}
 	if d.HasUID {
 		add("uid", d.UID)
@@ -150,6 +154,7 @@ func (d *Decision) key() foldKey {
 		}
 	}
 	write(d.Event, d.Filter)
+	maphash.WriteComparable(&h, d.Port)
 	maphash.WriteComparable(&h, [6]uint32{
 		uint32(d.Queue), uint32(d.Verdict), uint32(d.Reason), d.UID, b2u(d.HasUID), uint32(len(d.Questions)),
 	})

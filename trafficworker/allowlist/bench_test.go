@@ -12,9 +12,9 @@ import (
 func engineOf(b *testing.B, names int) *Engine {
 	b.Helper()
 	p := testPolicy()
-	p.Hostnames[0] = []name.Name{wire("example.com")}
+	p.Hostnames[0] = ipc.Tree(wire("example.com"))
 	for i := 1; i < names; i++ {
-		p.Hostnames[0] = append(p.Hostnames[0], wire(fmt.Sprintf("host-%d.some-zone.net", i)))
+		p.Hostnames[0].Add(wire(fmt.Sprintf("host-%d.some-zone.net", i)), ipc.ScopeTree, nil)
 	}
 	return testEngine(b, p)
 }

@@ -6,16 +6,15 @@ import (
 	"time"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
-	"github.com/capnspacehook/egress-eddie/ipc/name"
 )
 
 // changed is the test policy with other names and another length for "web".
 func changed(lasts time.Duration, names ...string) *ipc.Policy {
 	p := testPolicy()
 	p.Filters[0].AllowAnswersFor = lasts
-	p.Hostnames[0] = nil
+	p.Hostnames[0] = ipc.Hostnames{}
 	for _, n := range names {
-		p.Hostnames[0] = append(p.Hostnames[0], wire(n))
+		p.Hostnames[0].Add(wire(n), ipc.ScopeTree, nil)
 	}
 	return p
 }
@@ -35,21 +34,21 @@ func mustChange(t *testing.T, e *Engine, now ipc.Instant, p *ipc.Policy) Change 
 }
 
 // told is what a trafficworker that hears of a change does with an address of
-// filter 0: how often it is closed, and set to what.
-func told(c Change, address string) (closed int, set []ipc.Instant) {
+// filter 0: whether it keeps it, and shortens it to what.
+func told(c Change, address string) (kept bool, shortened []ipc.Instant) {
 	for i := range c.Grants {
 		g := &c.Grants[i]
 		g.Each(func(a netip.Addr) {
 			switch {
 			case a != ip(address) || g.Filter != 0:
-			case g.Kind == ipc.GrantsClose:
-				closed++
-			case g.Kind == ipc.GrantsSet:
-				set = append(set, g.Until)
+			case g.Kind == ipc.GrantsKeep:
+				kept = true
+			case g.Kind == ipc.GrantsShorten:
+				shortened = append(shortened, g.Until)
 			}
 		})
 	}
-	return closed, set
+	return kept, shortened
 }
 
 // opened is an engine whose filter "web" has had answers to five names.
@@ -81,9 +80,9 @@ func TestChangeKeepsAndCloses(t *testing.T) {
 	for address, want := range map[string]ipc.Instant{
 		"192.0.2.1": until, "192.0.2.2": until, "192.0.2.3": until, "192.0.2.4": 0, "2001:db8::5": 0,
 	} {
-		closed, set := told(c, address)
-		if got := granted(e, start, 0, address); got != want || (closed == 1) != (want == 0) || len(set) > 0 {
-			t.Errorf("%s: until %d, want %d; told closed %d, set %v", address, got, want, closed, set)
+		kept, set := told(c, address)
+		if got := granted(e, start, 0, address); got != want || kept != (want != 0) || len(set) > 0 {
+			t.Errorf("%s: until %d, want %d; told kept %t, shortened %v", address, got, want, kept, set)
 		}
 	}
 	if got := granted(e, start, 1, "192.0.2.1"); got != start.Add(aptLasts) {
@@ -111,7 +110,7 @@ func TestChangeBackAndForth(t *testing.T) {
 		mustChange(t, e, start, changed(webLasts, "z.org", "other.org", "y.org", "www.example.com", "example.com"))
 		mustChange(t, e, start, testPolicy())
 	}
-	if c := mustChange(t, e, start, testPolicy()); c.Kept != 6 || c.NamesKept != 1 || len(c.Grants) != 0 {
+	if c := mustChange(t, e, start, testPolicy()); c.Kept != 6 || c.NamesKept != 1 || c.Closed+c.Shortened != 0 {
 		t.Errorf("%+v", c)
 	}
 	if c := mustChange(t, e, start, changed(webLasts, "other.org")); c.Closed != 3 || granted(e, start, 0, "192.0.2.4") == 0 {
@@ -137,15 +136,15 @@ func TestChangeLasts(t *testing.T) {
 	c := mustChange(t, e, later, changed(time.Second, "example.com", "www.example.com", "other.org"))
 	until := later.Add(time.Second)
 	for _, address := range []string{"192.0.2.1", "192.0.2.4", "2001:db8::5"} {
-		closed, set := told(c, address)
-		if got := granted(e, later, 0, address); got != until || closed != 0 || len(set) != 1 || set[0] != until {
-			t.Errorf("%s: until %d; told closed %d, set %v", address, got, closed, set)
+		kept, set := told(c, address)
+		if got := granted(e, later, 0, address); got != until || !kept || len(set) != 1 || set[0] != until {
+			t.Errorf("%s: until %d; told kept %t, shortened %v", address, got, kept, set)
 		}
 	}
 	if knows(e, later, 0, "edge.cdn.net") != until || c.Shortened != 5 {
 		t.Errorf("learnt until %d, %+v", knows(e, later, 0, "edge.cdn.net"), c)
 	}
-	if c = mustChange(t, e, later, testPolicy()); len(c.Grants) != 0 || granted(e, later, 0, "192.0.2.1") != until {
+	if c = mustChange(t, e, later, testPolicy()); c.Shortened != 0 || granted(e, later, 0, "192.0.2.1") != until {
 		t.Errorf("a longer policy lengthens: %+v", c)
 	}
 }
@@ -161,9 +160,9 @@ func TestChangeOfOneOfTwo(t *testing.T) {
 	later := start.Add(time.Minute)
 	open(later, "other.org")
 	c := mustChange(t, e, later, changed(webLasts, "example.com"))
-	closed, set := told(c, "192.0.2.1")
-	if want := start.Add(webLasts); granted(e, later, 0, "192.0.2.1") != want || closed != 0 || len(set) != 1 || set[0] != want {
-		t.Errorf("until %d, told closed %d, set %v", granted(e, later, 0, "192.0.2.1"), closed, set)
+	kept, set := told(c, "192.0.2.1")
+	if want := start.Add(webLasts); granted(e, later, 0, "192.0.2.1") != want || !kept || len(set) != 1 || set[0] != want {
+		t.Errorf("until %d, told kept %t, shortened %v", granted(e, later, 0, "192.0.2.1"), kept, set)
 	}
 }
 
@@ -215,10 +214,13 @@ func TestChangeRefused(t *testing.T) {
 		"another filter's": func(p *ipc.Policy) { p.Queues[0].Filter = 1 },
 		"a filter more": func(p *ipc.Policy) {
 			p.Filters = append(p.Filters, ipc.Filter{Index: 3, Name: "n", AllowAll: true})
-			p.Hostnames = append(p.Hostnames, nil)
+			p.Hostnames = append(p.Hostnames, ipc.Hostnames{})
 		},
-		"grants no more":     func(p *ipc.Policy) { p.Filters[0] = ipc.Filter{Name: "web", AllowAll: true}; p.Hostnames[0] = nil },
-		"a host name twice":  func(p *ipc.Policy) { p.Hostnames[0] = []name.Name{wire("a.b"), wire("a.b")} },
+		"grants no more": func(p *ipc.Policy) {
+			p.Filters[0] = ipc.Filter{Name: "web", AllowAll: true}
+			p.Hostnames[0] = ipc.Hostnames{}
+		},
+		"a host name twice":  func(p *ipc.Policy) { p.Hostnames[0] = ipc.Tree(wire("a.b"), wire("a.b")) },
 		"contradicts itself": func(p *ipc.Policy) { p.Filters[0].AllowAnswersFor = 0 },
 	} {
 		e := opened(t)

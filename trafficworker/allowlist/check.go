@@ -20,10 +20,10 @@ func checkPolicy(p *ipc.Policy) error {
 	}
 	hostnames := 0
 	for i := range p.Filters {
-		if err := checkFilter(i, &p.Filters[i], p.Hostnames[i]); err != nil {
+		if err := checkFilter(i, &p.Filters[i], &p.Hostnames[i]); err != nil {
 			return fmt.Errorf("filter %q: %w", p.Filters[i].Name, err)
 		}
-		hostnames += len(p.Hostnames[i])
+		hostnames += len(p.Hostnames[i].Names)
 	}
 	if hostnames > ipc.MaxHostnames {
 		return fmt.Errorf("%d host names", hostnames)
@@ -39,23 +39,27 @@ func checkPolicy(p *ipc.Policy) error {
 	return checkQueues(p)
 }
 
-func checkFilter(i int, f *ipc.Filter, hostnames []name.Name) error {
+func checkFilter(i int, f *ipc.Filter, hosts *ipc.Hostnames) error {
 	if int(f.Index) != i {
 		return fmt.Errorf("index %d at place %d", f.Index, i)
 	}
 	if f.Name == "" || len(f.Name) > ipc.MaxFilterName {
 		return errors.New("no usable name")
 	}
-	if f.AllowAnswersFor < 0 || f.AllowAll != (f.AllowAnswersFor == 0) {
+	// A filter may do without names: then it has addresses, and grants nothing.
+	if f.AllowAnswersFor < 0 || f.AllowAll && f.AllowAnswersFor != 0 || len(hosts.Names) > 0 && f.AllowAnswersFor == 0 && !f.AllowAll {
 		return fmt.Errorf("allows answers for %v, and all names is %v", f.AllowAnswersFor, f.AllowAll)
 	}
-	if f.AllowAll && len(hostnames) > 0 {
+	if f.AllowAll && len(hosts.Names) > 0 {
 		return errors.New("allows all names and some")
 	}
-	for _, n := range hostnames {
+	if len(hosts.Scopes) != len(hosts.Names) {
+		return fmt.Errorf("%d scopes of %d host names", len(hosts.Scopes), len(hosts.Names))
+	}
+	for i, n := range hosts.Names {
 		// Everything is below the root: that is spelt allowAllHostnames.
-		if !n.Valid() || n == name.Root {
-			return fmt.Errorf("host name %v", n)
+		if !n.Valid() || n == name.Root || !ipc.Scope(hosts.Scopes[i]).Valid() {
+			return fmt.Errorf("host name %v of scope %d", n, hosts.Scopes[i])
 		}
 	}
 	return nil

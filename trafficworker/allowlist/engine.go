@@ -3,6 +3,7 @@ package allowlist
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/name"
@@ -76,10 +77,11 @@ type Plan struct {
 	Grants    []ipc.Grants   // for the trafficworker
 	Names     []name.Name    // to be allowed for questions
 	Special   []netip.Addr   // that pass and are not granted
+	Lasts     time.Duration  // of the grant that lasts longest
 
 	bases     []basis // by question
 	names     []taught[name.Name]
-	addresses []taught[netip.Addr]
+	addresses []answered
 	done      bool
 }
 
@@ -151,7 +153,7 @@ func (e *Engine) response(now ipc.Instant, f *ipc.ResponseFact, p *Plan) ipc.Rea
 	if reason := e.judge(now, r.filter, f.Src, r.questions, &p.Outcome); reason != ipc.ReasonNone {
 		return reason
 	}
-	if f.Truncated || e.rules[r.filter].allowAll {
+	if f.Truncated || e.rules[r.filter].AllowAll {
 		return ipc.ReasonNone
 	}
 	if f.AnswerDrop != ipc.ReasonNone {
@@ -170,13 +172,15 @@ func (e *Engine) plan(now ipc.Instant, filter uint32, f *ipc.ResponseFact, p *Pl
 	for _, n := range p.names {
 		p.Names = append(p.Names, n.what)
 	}
-	p.grant(f, &e.chain, now.Add(e.rules[filter].lasts))
+	r := &e.rules[filter]
+	p.addresses = p.answered(f, &e.chain, r)
 	if len(p.names)+len(p.addresses) == 0 {
 		return
 	}
 	for _, q := range p.Questions {
 		p.bases = append(p.bases, e.basis(now, filter, q.Name))
 	}
+	p.grant(now, r)
 }
 
 // Commit learns what an accepted plan gives. NB: only after the grants were

@@ -101,7 +101,7 @@ func TestAResponseIsJudgedByThePolicyInForce(t *testing.T) {
 	e := testEngine(t, testPolicy())
 	q := query(handleWeb, "other.org")
 	ask(t, e, start, q)
-	delete(e.rules[0].entries, wire("other.org"))
+	delete(e.rules[0].first, wire("other.org"))
 	p := respond(t, e, start, reply(q).addr("other.org", "192.0.2.1"))
 	wantReason(t, "a name taken away", p.Outcome, ipc.ReasonNameNotAllowed)
 	if p.Filter != 0 || len(p.Questions) != 1 {

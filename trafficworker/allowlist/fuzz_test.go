@@ -88,7 +88,7 @@ func (m *model) request() {
 // allowed is the slow word on whether a filter may ask these questions.
 func (m *model) allowed(filter int, questions []ipc.Question) bool {
 	for _, q := range questions {
-		if !m.policy.Filters[filter].AllowAll && !slowAllowed(q.Name, m.policy.Hostnames[filter]) && m.learnt[filter][q.Name] <= m.now {
+		if !m.policy.Filters[filter].AllowAll && !slowAllowed(q.Name, m.policy.Hostnames[filter].Names) && m.learnt[filter][q.Name] <= m.now {
 			return false
 		}
 	}
@@ -217,7 +217,7 @@ func (m *model) mustBePlain(a netip.Addr) {
 func (m *model) teach(p *Plan) {
 	var until ipc.Instant
 	for _, q := range p.Questions {
-		if slowAllowed(q.Name, m.policy.Hostnames[p.Filter]) {
+		if slowAllowed(q.Name, m.policy.Hostnames[p.Filter].Names) {
 			until = max(until, m.now.Add(m.policy.Filters[p.Filter].AllowAnswersFor))
 		} else {
 			until = max(until, m.learnt[p.Filter][q.Name])
@@ -254,7 +254,7 @@ func (m *model) check() {
 func (m *model) proofs(filter int, p *proofs) {
 	seen := map[uint32]bool{}
 	for _, proof := range p.appendTo(nil, m.now) {
-		if int(proof.entry) >= len(m.policy.Hostnames[filter]) || seen[proof.entry] {
+		if int(proof.entry) >= len(m.policy.Hostnames[filter].Names) || seen[proof.entry] {
 			m.t.Fatalf("proof by entry %d", proof.entry)
 		}
 		seen[proof.entry] = true

@@ -60,7 +60,7 @@ func TestGrantsExtendAndNeverShorten(t *testing.T) {
 		t.Errorf("until %d, want %d", got, want)
 	}
 	ends := later.Add(webLasts)
-	e.rules[0].lasts = time.Second // as a policy with a shorter period would
+	e.rules[0].AllowAnswersFor = time.Second // as a policy with a shorter period would
 	exchange(t, e, later, query(handleWeb, "other.org"), build("other.org"))
 	if got := granted(e, later, 0, "192.0.2.1"); got != ends {
 		t.Errorf("shortened to %d, want %d", got, ends)

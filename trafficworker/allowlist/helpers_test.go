@@ -2,6 +2,7 @@ package allowlist
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,10 +38,10 @@ func testPolicy() *ipc.Policy {
 			{Index: 1, Name: "apt", AllowAnswersFor: aptLasts},
 			{Index: 2, Name: "all", AllowAll: true},
 		},
-		Hostnames: [][]name.Name{
-			{wire("example.com"), wire("www.example.com"), wire("other.org")},
-			{wire("debian.org"), wire("example.com")},
-			nil,
+		Hostnames: []ipc.Hostnames{
+			ipc.Tree(wire("example.com"), wire("www.example.com"), wire("other.org")),
+			ipc.Tree(wire("debian.org"), wire("example.com")),
+			{},
 		},
 	}
 }
@@ -131,6 +132,11 @@ func (a *answer) other(owner string) *answer {
 
 // addr adds an A or an AAAA record, an IPv4-mapped address as AAAA.
 func (a *answer) addr(owner string, addresses ...string) *answer {
+	return a.addrFor(300, owner, addresses...)
+}
+
+// addrFor is addr of records with a TTL.
+func (a *answer) addrFor(ttl uint32, owner string, addresses ...string) *answer {
 	for _, text := range addresses {
 		to, addr := &a.A, ip(text)
 		if addr.Is6() {
@@ -138,7 +144,10 @@ func (a *answer) addr(owner string, addresses ...string) *answer {
 		}
 		to.Octets += string(addr.AsSlice())
 		to.Owners = append(to.Owners, a.index(wire(owner)))
-		to.TTLs, to.TTL = []uint32{60}, append(to.TTL, 0)
+		if !slices.Contains(to.TTLs, ttl) {
+			to.TTLs = append(to.TTLs, ttl)
+		}
+		to.TTL = append(to.TTL, byte(slices.Index(to.TTLs, ttl)))
 	}
 	return a
 }

@@ -225,7 +225,7 @@ func (h *holder) logResponse(f *ipc.ResponseFact, p *Plan, grants []ipc.Grants) 
 	}
 	granted := addressesOf(grants)
 	if len(granted)+len(d.Learnt) > 0 {
-		d.For = h.policy.Filters[p.Filter].AllowAnswersFor.String()
+		d.For = max(p.Lasts, h.learntFor(p)).String()
 	}
 	for {
 		n := min(len(granted), grantsInLine)
@@ -237,6 +237,14 @@ func (h *holder) logResponse(f *ipc.ResponseFact, p *Plan, grants []ipc.Grants) 
 		}
 		d.Learnt, d.Refused, d.Dump = nil, nil, ""
 	}
+}
+
+// learntFor is how long the names of a plan are known, 0 if there are none.
+func (h *holder) learntFor(p *Plan) time.Duration {
+	if len(p.Names) == 0 {
+		return 0
+	}
+	return h.policy.Filters[p.Filter].AllowAnswersFor
 }
 
 func addressesOf(grants []ipc.Grants) []netip.Addr {

@@ -9,11 +9,9 @@ import (
 // filter that holds most forgets the name that ends first.
 const MaxLearnt = 65_536
 
-// basis is what justifies the answer to one question.
-type basis struct {
-	names     []proof // of the names it teaches
-	addresses []proof // of the addresses it grants
-}
+// basis is what justifies the answer to one question: of the names it teaches
+// with their ends, of the addresses it grants without.
+type basis []proof
 
 // basis collects every configured entry by which a question is allowed.
 //
@@ -24,17 +22,16 @@ type basis struct {
 // M to N), long after the zone that once pointed there was cleaned.
 func (e *Engine) basis(now ipc.Instant, filter uint32, n name.Name) basis {
 	r := &e.rules[filter]
-	until := now.Add(r.lasts)
+	until := now.Add(r.AllowAnswersFor)
 	var b basis
-	for entry, rest, ok := r.find(n); ok && len(b.names) < maxProofs; entry, rest, ok = r.find(rest) {
-		b.names = append(b.names, proof{entry, until})
+	for entry := range r.allowing(n) {
+		if len(b) == maxProofs {
+			break
+		}
+		b = append(b, proof{entry, until})
 	}
 	if learnt, _, live := e.learnt.Get(now, int(filter), n); live {
-		b.names = learnt.appendTo(b.names, now)
-	}
-	b.addresses = make([]proof, len(b.names))
-	for i, p := range b.names {
-		b.addresses[i] = proof{p.entry, until}
+		b = learnt.appendTo(b, now)
 	}
 	return b
 }
@@ -51,7 +48,7 @@ func (e *Engine) commitName(now ipc.Instant, p *Plan, n taught[name.Name]) {
 	known, _, _ := e.learnt.Get(now, p.Filter, n.what)
 	for i, b := range p.bases {
 		if n.from&(1<<i) != 0 {
-			for _, proof := range b.names {
+			for _, proof := range b {
 				known.add(now, proof)
 			}
 		}

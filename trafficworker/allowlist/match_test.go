@@ -132,26 +132,26 @@ func TestMatchAgainstOracle(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		p := testPolicy()
-		p.Hostnames[0] = nil
+		p.Hostnames[0] = ipc.Hostnames{}
 		seen := map[name.Name]bool{}
 		for range 1 + r.IntN(20) {
 			if n := randomName(r, 3); !seen[n] {
 				seen[n] = true
-				p.Hostnames[0] = append(p.Hostnames[0], n)
+				p.Hostnames[0].Add(n, ipc.ScopeTree, nil)
 			}
 		}
 		e := testEngine(t, p)
 		for range 200 {
 			n := randomName(r, 5)
-			want := slowAllowed(n, p.Hostnames[0])
-			entry, _, got := e.rules[0].find(n)
+			want := slowAllowed(n, p.Hostnames[0].Names)
+			entry, got := e.rules[0].find(n)
 			if got != want {
-				t.Fatalf("seed %d: %v in %v: %v, want %v", seed, n, p.Hostnames[0], got, want)
+				t.Fatalf("seed %d: %v in %v: %v, want %v", seed, n, p.Hostnames[0].Names, got, want)
 			}
 			if got {
 				matched++
-				if !n.Below(p.Hostnames[0][entry]) {
-					t.Fatalf("seed %d: %v allowed by %v", seed, n, p.Hostnames[0][entry])
+				if !n.Below(p.Hostnames[0].Names[entry]) {
+					t.Fatalf("seed %d: %v allowed by %v", seed, n, p.Hostnames[0].Names[entry])
 				}
 			}
 		}

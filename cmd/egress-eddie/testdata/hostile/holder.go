@@ -43,13 +43,14 @@ var holderAttacks = framed(ipc.FDGrants, map[string]attack{
 	"grant-v6":       granted(func(g *ipc.Grants) { g.V6 = strings.Repeat("\x00", 15) + "\x01" }),
 	"grant-mapped":   granted(func(g *ipc.Grants) { g.V6 = strings.Repeat("\x00", 10) + "\xff\xff" + web8 }),
 	// What only a change of policy may do, and only one that was announced.
-	"grant-no-kind":  granted(func(g *ipc.Grants) { g.Kind = 0 }),
-	"grant-kind":     granted(func(g *ipc.Grants) { g.Kind = ipc.GrantsDone + 1 }),
-	"grant-set-long": granted(func(g *ipc.Grants) { g.Kind, g.Until = ipc.GrantsSet, g.Until.Add(time.Hour) }),
-	"grant-set-meta": granted(func(g *ipc.Grants) { g.Kind = ipc.GrantsSet; g.V4 += "\xa9\xfe\xa9\xfe" }),
-	"grant-close":    granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsClose, Filter: 99, V4: web8} }),
-	"grant-done":     granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsDone} }),
-	"another-edge":   func(m *moment) error { return ipc.NewRequestSender(ipc.FDGrants).Send(m.request) },
+	"grant-no-kind": granted(func(g *ipc.Grants) { g.Kind = 0 }),
+	"grant-kind":    granted(func(g *ipc.Grants) { g.Kind = ipc.GrantsDone + 1 }),
+	"grant-change":  granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsChange} }),
+	"grant-keep":    granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsKeep, V4: web8} }),
+	"grant-shorten": granted(func(g *ipc.Grants) { g.Kind, g.Filter = ipc.GrantsShorten, 99 }),
+	"grant-port":    granted(func(g *ipc.Grants) { g.Port = ipc.Port{Number: 80, Proto: 1} }),
+	"grant-done":    granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsDone} }),
+	"another-edge":  func(m *moment) error { return ipc.NewRequestSender(ipc.FDGrants).Send(m.request) },
 })
 
 // granted opens an address for filter 0 for as long as that may be, with
