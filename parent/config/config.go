@@ -68,13 +68,15 @@ type FilterOptions struct {
 	MaxInUse  time.Duration
 	// DenyPrivate: answers in private ranges (RFC 1918, RFC 4193, RFC 6598) grant nothing.
 	DenyPrivate bool
-	QueryTypes  []uint16 // the only record types that may be asked for; nil is all
+	QueryTypes  []uint16 // the only record types that may be asked for, ascending; nil is all
 
 	AllowedHostnames []string // as written
 	CachedHostnames  []string // as written
 
-	Hostnames   []Hostname       // AllowedHostnames, parsed, in the same order
-	Addresses   []AllowedAddress // allowedAddresses
+	// Hostnames are AllowedHostnames, parsed. Entries of one name and scope are
+	// one Hostname, at the place of the first.
+	Hostnames   []Hostname
+	Addresses   []AllowedAddress // allowedAddresses, likewise one for each network
 	CachedNames []name.Name      // CachedHostnames, parsed, in the same order
 }
 
@@ -110,6 +112,7 @@ func Parse(data []byte, file string) (*Config, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}
+	c.Warnings = append(c.Warnings, r.warned()...)
 	c.file = r.file
 	return c, nil
 }

@@ -6,7 +6,8 @@
 // every rule; nothing downstream checks a configuration again. A mistake is
 // never repaired or guessed at: the file is refused, with all mistakes that
 // could be found, one a line, each with the file, the line, the filter and the
-// key.
+// key. What is legal and hardly meant (a public suffix, a port that another
+// entry opens anyway) is a warning, in the same form.
 //
 // The work is done in three passes. lines.go walks the raw text for the line
 // of every key and entry, which the TOML library does not tell, and bounds the

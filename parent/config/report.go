@@ -40,14 +40,43 @@ type mistake struct {
 	text string
 }
 
-// report gathers the mistakes of one file.
+// maxWarnings bounds the warnings about single entries: each is a line in the
+// log at every start, and a list may have a million.
+const maxWarnings = 100
+
+// report gathers the mistakes of one file, and the warnings about what may not
+// be meant.
 type report struct {
 	file     string
 	mistakes []mistake
+	warnings []string
+	unshown  int // warnings beyond maxWarnings
 }
 
 // fail adds a mistake.
 func (r *report) fail(at spot, format string, args ...any) {
+	r.mistakes = append(r.mistakes, mistake{at.line, r.line(at, format, args)})
+}
+
+// warn adds a warning.
+func (r *report) warn(at spot, format string, args ...any) {
+	if len(r.warnings) == maxWarnings {
+		r.unshown++
+		return
+	}
+	r.warnings = append(r.warnings, r.line(at, format, args))
+}
+
+// warned is all warnings.
+func (r *report) warned() []string {
+	if r.unshown == 0 {
+		return r.warnings
+	}
+	return append(r.warnings, fmt.Sprintf("%s: %d more warnings like these", r.file, r.unshown))
+}
+
+// line is a finding with where it is.
+func (r *report) line(at spot, format string, args []any) string {
 	var b strings.Builder
 	b.WriteString(r.file)
 	if at.line > 0 {
@@ -62,7 +91,7 @@ func (r *report) fail(at spot, format string, args ...any) {
 	}
 	b.WriteString(": ")
 	fmt.Fprintf(&b, format, args...)
-	r.mistakes = append(r.mistakes, mistake{at.line, b.String()})
+	return b.String()
 }
 
 // err is all mistakes in the order of their lines, or nil.

@@ -1,7 +1,5 @@
 package config
 
-import "strings"
-
 // The values of sandbox.userNamespaces.
 const (
 	userNSRequired   = "required"
@@ -24,11 +22,7 @@ func (t *table) sandbox() (bestEffort bool) {
 	}
 	sub := t.below(e.path, values)
 	sub.prefix = e.key + "."
-	_, given := sub.spellings[strings.ToLower(keyUserNS)]
-	mode := sub.text(keyUserNS)
+	mode := sub.choice(keyUserNS, userNSRequired, userNSBestEffort)
 	sub.refuseRest()
-	if given && !mode.bad && mode.value != userNSRequired && mode.value != userNSBestEffort {
-		t.r.fail(mode.spot, "must be %q or %q, not %s", userNSRequired, userNSBestEffort, quote(mode.value))
-	}
 	return mode.value == userNSBestEffort
 }

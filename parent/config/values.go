@@ -10,8 +10,8 @@ import (
 type (
 	rawString struct {
 		spot
-		value string
-		bad   bool
+		value    string
+		set, bad bool
 	}
 	rawBool struct {
 		spot
@@ -76,9 +76,19 @@ func (t *table) text(key string) rawString {
 	value, ok := e.value.(string)
 	if !ok && e.value != nil {
 		t.r.fail(e.spot, "must be a string, not %s", typeOf(e.value))
-		return rawString{spot: e.spot, bad: true}
+		return rawString{spot: e.spot, set: true, bad: true}
 	}
-	return rawString{spot: e.spot, value: value}
+	return rawString{spot: e.spot, value: value, set: ok}
+}
+
+// choice is text that is one of two words, exactly.
+func (t *table) choice(key, one, other string) rawString {
+	s := t.text(key)
+	if s.set && !s.bad && s.value != one && s.value != other {
+		t.r.fail(s.spot, "must be %q or %q, not %s", one, other, quote(s.value))
+		s.bad = true
+	}
+	return s
 }
 
 func (t *table) boolean(key string) rawBool {
