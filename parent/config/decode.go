@@ -25,6 +25,14 @@ const (
 	keyReCache   = "reCacheEvery"
 	keyAllowed   = "allowedHostnames"
 	keyCached    = "cachedHostnames"
+	keyAddresses = "allowedAddresses"
+	keyTypes     = "allowedQueryTypes"
+	keyPrivate   = "privateAnswers"
+	keyRespect   = "respectTTL"
+	keyGrace     = "ttlGrace"
+	keyMinTTL    = "minTTL"
+	keyKeep      = "keepInUse"
+	keyMaxInUse  = "maxInUse"
 	keyIPv4      = "ipv4"
 	keyIPv6      = "ipv6"
 	keyUserNS    = "userNamespaces"
@@ -40,7 +48,8 @@ var levels = map[string]string{
 	keyUserNS: levelSandbox,
 	keyName:   levelFilters, keyDNS: levelFilters, keyTraffic: levelFilters, keyAllowAll: levelFilters,
 	keyLookup: levelFilters, keyAnswers: levelFilters, keyReCache: levelFilters, keyAllowed: levelFilters,
-	keyCached: levelFilters,
+	keyCached: levelFilters, keyAddresses: levelFilters, keyTypes: levelFilters, keyPrivate: levelFilters,
+	keyRespect: levelFilters, keyGrace: levelFilters, keyMinTTL: levelFilters, keyKeep: levelFilters, keyMaxInUse: levelFilters,
 }
 
 // rawConfig is the file's values, each of the right type and in its range or
@@ -62,6 +71,10 @@ type rawFilter struct {
 	allowAll, lookup    rawBool
 	answersFor, reCache rawDuration
 	allowed, cached     rawList
+	addresses, types    rawList
+	private             rawString
+	respect, keep       rawBool
+	grace, min, inUse   rawDuration
 }
 
 // parse decodes and validates. The configuration means something only if r
@@ -140,6 +153,14 @@ func decodeFilter(top *table, at string, i int, values map[string]any) rawFilter
 		reCache:    t.duration(keyReCache),
 		allowed:    t.list(keyAllowed),
 		cached:     t.list(keyCached),
+		addresses:  t.list(keyAddresses),
+		types:      t.list(keyTypes),
+		private:    t.choice(keyPrivate, answersAllow, answersDeny),
+		respect:    t.boolean(keyRespect),
+		grace:      t.duration(keyGrace),
+		min:        t.duration(keyMinTTL),
+		keep:       t.boolean(keyKeep),
+		inUse:      t.duration(keyMaxInUse),
 	}
 	t.refuseRest()
 	return f

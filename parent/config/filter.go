@@ -26,14 +26,14 @@ func validateFilter(f *rawFilter, r *report) FilterOptions {
 		LookupUnknownIPs:  f.lookup.value,
 		AllowAnswersFor:   f.answersFor.value,
 		ReCacheEvery:      f.reCache.value,
+		DenyPrivate:       f.private.value == answersDeny,
+		QueryTypes:        checkTypes(&f.types, r),
 		AllowedHostnames:  f.allowed.entries,
 		CachedHostnames:   f.cached.entries,
+		Addresses:         checkAddresses(&f.addresses, r),
 	}
-	names, cached := checkNames(&f.allowed, &f.cached, r)
-	for _, n := range names {
-		o.Hostnames = append(o.Hostnames, Hostname{Name: n, Scope: ipc.ScopeTree})
-	}
-	o.CachedNames = cached
+	setTimes(f, &o)
+	o.Hostnames, o.CachedNames = checkNames(&f.allowed, &f.cached, r)
 	return o
 }
 
@@ -77,9 +77,10 @@ func checkAllowAll(f *rawFilter, r *report) {
 	if f.lookup.value {
 		r.fail(f.lookup.spot, "must not be set %s", with)
 	}
-	if f.answersFor.set {
-		r.fail(f.answersFor.spot, "must not be set %s", with)
+	if f.addresses.used() {
+		r.fail(f.addresses.spot, "must be empty %s", with)
 	}
+	refuseAnswerKeys(f, with, r)
 	if f.traffic.Set() {
 		r.fail(f.traffic.spot, "must not be set %s", with)
 	}
@@ -88,8 +89,9 @@ func checkAllowAll(f *rawFilter, r *report) {
 	}
 }
 
-// checkFiltering: the traffic is filtered, by names that are asked for, or by
-// addresses that the daemon finds out itself, or both.
+// checkFiltering: the traffic is filtered, by names that are asked for, by
+// addresses that the daemon finds out itself, by addresses in the file, or by
+// several of them.
 func checkFiltering(f *rawFilter, r *report) {
 	if !f.traffic.Set() && !f.traffic.bad {
 		r.fail(f.traffic.spot, "must be set without allowAllHostnames")
@@ -103,12 +105,44 @@ func checkFiltering(f *rawFilter, r *report) {
 		if f.answersFor.value == 0 && !f.answersFor.bad {
 			r.fail(f.answersFor.spot, "must be set and positive with allowedHostnames")
 		}
+		checkTimes(f, r)
 	case asksItself:
 		if f.dns.Set() {
 			r.fail(f.dns.spot, "must not be set when allowedHostnames is empty and cachedHostnames or lookupUnknownIPs is used")
 		}
+		if f.types.used() {
+			r.fail(f.types.spot, "must not be set without allowedHostnames")
+		}
+		checkTimes(f, r)
+	case f.addresses.used():
+		const with = "with allowedAddresses alone"
+		if f.dns.Set() {
+			r.fail(f.dns.spot, "must not be set %s", with)
+		}
+		refuseAnswerKeys(f, with, r)
 	default:
-		r.fail(f.allowed.spot, "must not be empty without allowAllHostnames, cachedHostnames and lookupUnknownIPs")
+		r.fail(f.allowed.spot, "must not be empty without allowAllHostnames, allowedAddresses, cachedHostnames and lookupUnknownIPs")
+	}
+}
+
+// refuseAnswerKeys: where no answer grants anything, no key may say how.
+func refuseAnswerKeys(f *rawFilter, with string, r *report) {
+	for _, key := range []struct {
+		spot
+		used bool
+	}{
+		{f.answersFor.spot, f.answersFor.set},
+		{f.respect.spot, f.respect.value},
+		{f.grace.spot, f.grace.set},
+		{f.min.spot, f.min.set},
+		{f.keep.spot, f.keep.value},
+		{f.inUse.spot, f.inUse.set},
+		{f.private.spot, f.private.set},
+		{f.types.spot, f.types.used()},
+	} {
+		if key.used {
+			r.fail(key.spot, "must not be set %s", with)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -20,6 +21,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(in + one))
 	f.Add([]byte(everything))
 	f.Add([]byte("\ufeff" + strings.ReplaceAll(everything, "\n", "\r\n")))
+	f.Add([]byte(in + with(one, list, `allowedHostnames = ["=a:1", "A:2/tcp", "a:3/udp", "*.a", "b\u00fccher\u3002example", "co.uk", "xn--zzz999.a"]`) + everyAnswerKey))
 	for _, rule := range rules {
 		f.Add([]byte(rule.toml))
 	}
@@ -88,14 +90,19 @@ func slowCheck(c *Config) string {
 
 func slowFilter(c *Config, f *FilterOptions) string {
 	allowed, cached := len(f.AllowedHostnames) > 0, len(f.CachedHostnames) > 0
-	lookup, all, none := f.LookupUnknownIPs, f.AllowAllHostnames, QueuePair{}
+	addresses, lookup, all, none := len(f.Addresses) > 0, f.LookupUnknownIPs, f.AllowAllHostnames, QueuePair{}
+	answers := f.AllowAnswersFor != 0 || f.RespectTTL || f.KeepInUse || f.DenyPrivate || f.QueryTypes != nil
 	switch {
 	case f.Name == "" || len(f.Name) > ipc.MaxFilterName || strings.ContainsFunc(f.Name, func(c rune) bool { return !unicode.IsPrint(c) }):
 		return "has a bad name"
-	case all && (allowed || cached || lookup || f.TrafficQueue != none || f.AllowAnswersFor != 0):
+	case all && (allowed || cached || lookup || addresses || f.TrafficQueue != none || answers):
 		return "allows all and more"
-	case !all && !allowed && !cached && !lookup:
+	case !all && !allowed && !cached && !lookup && !addresses:
 		return "allows nothing"
+	case !allowed && !cached && !lookup && answers:
+		return "has settings for answers that it never sees"
+	case !allowed && f.QueryTypes != nil:
+		return "has types for questions that it never sees"
 	case (all || allowed) && !covers(c, f.DNSQueue), !all && !allowed && f.DNSQueue != none:
 		return "has a dnsQueue that does not fit"
 	case !all && !covers(c, f.TrafficQueue):
@@ -104,15 +111,124 @@ func slowFilter(c *Config, f *FilterOptions) string {
 		return "has a bad allowAnswersFor"
 	case cached && f.ReCacheEvery <= 0, !cached && f.ReCacheEvery != 0:
 		return "has a bad reCacheEvery"
-	case !parsed(f.AllowedHostnames, namesOf(f.Hostnames)) || !parsed(f.CachedHostnames, f.CachedNames):
-		return "has names that are not its host names"
 	}
-	both := append(append([]string{}, f.AllowedHostnames...), f.CachedHostnames...)
-	for i, a := range both {
-		for _, b := range both[:i] {
-			if strings.EqualFold(a, b) {
-				return fmt.Sprintf("has %q twice", a)
+	for _, wrong := range []string{slowTimes(f), slowHostnames(f), slowCached(f), slowAddresses(f), slowTypes(f.QueryTypes)} {
+		if wrong != "" {
+			return wrong
+		}
+	}
+	return ""
+}
+
+func slowTimes(f *FilterOptions) string {
+	switch {
+	case f.RespectTTL && (f.TTLGrace < 0 || f.MinTTL < 0 || f.TTLGrace+f.MinTTL <= 0 || f.MinTTL > f.AllowAnswersFor || f.AllowAnswersFor == 0):
+		return "has a TTL that does not fit"
+	case !f.RespectTTL && (f.TTLGrace != 0 || f.MinTTL != 0):
+		return "has a TTL that is not respected"
+	case f.KeepInUse && (f.AllowAnswersFor == 0 || f.MaxInUse < f.AllowAnswersFor), !f.KeepInUse && f.MaxInUse != 0:
+		return "has a maxInUse that does not fit"
+	}
+	return ""
+}
+
+// slowHostnames: every entry is found in the host names, and they hold no
+// more, each name and scope once.
+func slowHostnames(f *FilterOptions) string {
+	ports := 0
+	for i, h := range f.Hostnames {
+		if !isHostname(h.Name) || !h.Scope.Valid() {
+			return fmt.Sprintf("has the host name %v", h)
+		}
+		if wrong := slowPorts(h.Ports); wrong != "" {
+			return wrong
+		}
+		for _, g := range f.Hostnames[:i] {
+			if g.Name == h.Name && g.Scope == h.Scope {
+				return fmt.Sprintf("has %v twice", h.Name)
 			}
+		}
+		ports += max(1, len(h.Ports))
+	}
+	if ports > len(f.AllowedHostnames) {
+		return "opens more than its entries"
+	}
+	for _, text := range f.AllowedHostnames {
+		if isASCII(text) && !slices.ContainsFunc(f.Hostnames, func(h Hostname) bool { return writtenAs(h, strings.ToLower(text)) }) {
+			return fmt.Sprintf("lacks %q", text)
+		}
+	}
+	return ""
+}
+
+// writtenAs reports whether h comes of an entry.
+func writtenAs(h Hostname, text string) bool {
+	bare, port, _ := strings.Cut(text, ":")
+	front := map[ipc.Scope]string{ipc.ScopeTree: "", ipc.ScopeExact: "=", ipc.ScopeBelow: "*."}[h.Scope]
+	if bare != front+h.Name.String() {
+		return false
+	}
+	return h.Ports == nil || slices.ContainsFunc(h.Ports, func(p ipc.Port) bool {
+		return strings.TrimLeft(port, "0") == p.String()
+	})
+}
+
+// isHostname reports whether n is what name.Parse makes of a name in ASCII.
+func isHostname(n name.Name) bool {
+	again, err := name.Parse(n.String())
+	return n.Valid() && n != name.Root && err == nil && again == n
+}
+
+func slowPorts(ports []ipc.Port) string {
+	if ports != nil && len(ports) == 0 || len(ports) > ipc.MaxPorts {
+		return fmt.Sprintf("has %d ports", len(ports))
+	}
+	for i, p := range ports {
+		if p.Validate() != nil || slices.Contains(ports[:i], p) {
+			return fmt.Sprintf("has the ports %v", ports)
+		}
+	}
+	return ""
+}
+
+func slowCached(f *FilterOptions) string {
+	if len(f.CachedNames) != len(f.CachedHostnames) {
+		return "lacks cached names"
+	}
+	for i, n := range f.CachedNames {
+		text := f.CachedHostnames[i]
+		switch {
+		case !isHostname(n) || isASCII(text) && n.String() != strings.ToLower(text):
+			return fmt.Sprintf("has the cached name %v for %q", n, text)
+		case slices.Contains(f.CachedNames[:i], n):
+			return fmt.Sprintf("has the cached name %v twice", n)
+		case slices.ContainsFunc(f.Hostnames, func(h Hostname) bool { return h.Name == n && h.Scope != ipc.ScopeBelow }):
+			return fmt.Sprintf("has the cached name %v among its host names", n)
+		}
+	}
+	return ""
+}
+
+func slowAddresses(f *FilterOptions) string {
+	for i, a := range f.Addresses {
+		p := a.Prefix
+		switch {
+		case !p.IsValid() || p.Bits() == 0 || p.Masked() != p || p.Addr().Is4In6() || p.Addr().IsUnspecified() || p.Addr().IsMulticast():
+			return fmt.Sprintf("has the address %v", p)
+		case slices.ContainsFunc(f.Addresses[:i], func(b AllowedAddress) bool { return b.Prefix == p }):
+			return fmt.Sprintf("has the address %v twice", p)
+		}
+		if wrong := slowPorts(a.Ports); wrong != "" {
+			return wrong
+		}
+	}
+	return ""
+}
+
+func slowTypes(types []uint16) string {
+	for i, t := range types {
+		if t == 0 || i > 0 && t <= types[i-1] {
+			return fmt.Sprintf("has the types %v", types)
 		}
 	}
 	return ""
@@ -121,18 +237,6 @@ func slowFilter(c *Config, f *FilterOptions) string {
 // covers reports whether q has exactly the families of inboundDNSQueue.
 func covers(c *Config, q QueuePair) bool {
 	return (q.IPv4 != 0) == (c.InboundDNSQueue.IPv4 != 0) && (q.IPv6 != 0) == (c.InboundDNSQueue.IPv6 != 0)
-}
-
-func parsed(texts []string, names []name.Name) bool {
-	if len(texts) != len(names) {
-		return false
-	}
-	for i, text := range texts {
-		if !names[i].Valid() || names[i] == name.Root || names[i].String() != strings.ToLower(text) {
-			return false
-		}
-	}
-	return true
 }
 
 func slowResolvers(addrs []netip.Addr) string {
@@ -147,11 +251,4 @@ func slowResolvers(addrs []netip.Addr) string {
 		}
 	}
 	return ""
-}
-
-func namesOf(hostnames []Hostname) (names []name.Name) {
-	for _, h := range hostnames {
-		names = append(names, h.Name)
-	}
-	return names
 }

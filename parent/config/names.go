@@ -1,44 +1,92 @@
 package config
 
 import (
+	"net/netip"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/name"
 )
 
-// seenName says where a name of one filter was first written.
-type seenName struct {
-	list  *rawList
-	entry int
+// checkNames parses a filter's two lists: every name is valid, no entry stands
+// twice in its list, and no name in both. Names are compared parsed, so that
+// case and nothing else is ignored.
+func checkNames(allowed, cached *rawList, r *report) ([]Hostname, []name.Name) {
+	hostnames := gather[scoped](allowed)
+	for i, text := range allowed.entries {
+		s, port, err := parseHostname(text)
+		if err != nil {
+			r.fail(allowed.entry(i), "%s is not a valid host name: %v", quote(text), err)
+			continue
+		}
+		hostnames.add(s, port, i, r)
+		warnName(allowed, i, s, r)
+	}
+	return merged(hostnames, r), checkCached(cached, hostnames, r)
 }
 
-// checkNames parses a filter's two lists: every name is valid, stands once in
-// its list, and not in both. Names are compared parsed, so that case and
-// nothing else is ignored.
-func checkNames(allowed, cached *rawList, r *report) (names, cachedNames []name.Name) {
-	seen := make(map[name.Name]seenName, len(allowed.entries)+len(cached.entries))
-	return parseNames(allowed, seen, r), parseNames(cached, seen, r)
-}
-
-func parseNames(list *rawList, seen map[name.Name]seenName, r *report) []name.Name {
-	if len(list.entries) == 0 {
+func merged(g *gathered[scoped], r *report) []Hostname {
+	if len(g.keys) == 0 {
 		return nil
 	}
-	names := make([]name.Name, 0, len(list.entries))
+	hostnames := make([]Hostname, len(g.keys))
+	for i, s := range g.keys {
+		hostnames[i] = Hostname{Name: s.name, Scope: s.scope, Ports: g.ports(i, r)}
+	}
+	return hostnames
+}
+
+// checkCached parses the names that the daemon asks for itself: names alone,
+// each one's addresses wholly open.
+func checkCached(list *rawList, allowed *gathered[scoped], r *report) []name.Name {
+	var names []name.Name
+	first := make(map[name.Name]int, len(list.entries))
 	for i, text := range list.entries {
-		n, err := name.Parse(text)
+		n, err := parseName(text)
 		if err != nil {
 			r.fail(list.entry(i), "%s is not a valid host name: %v", quote(text), err)
 			continue
 		}
-		first, again := seen[n]
-		switch {
-		case again && first.list == list:
-			r.fail(list.entry(i), "%s is listed twice%s", quote(text), onLine(list.lines[first.entry]))
-		case again:
-			r.fail(list.entry(i), "%s is in %s too%s", quote(text), first.list.key, onLine(first.list.lines[first.entry]))
-		default:
-			seen[n] = seenName{list, i}
-			names = append(names, n)
+		if line, too := lineOf(allowed, n); too {
+			r.fail(list.entry(i), "%s is in %s too%s", quote(text), allowed.list.key, onLine(line))
+			continue
 		}
+		if at, again := first[n]; again {
+			r.fail(list.entry(i), "%s is listed twice%s", quote(text), onLine(list.lines[at]))
+			continue
+		}
+		first[n] = i
+		names = append(names, n)
+		warnALabel(list, i, n, r)
 	}
 	return names
+}
+
+// lineOf says where n itself is allowed.
+func lineOf(g *gathered[scoped], n name.Name) (line int, found bool) {
+	for _, scope := range []ipc.Scope{ipc.ScopeTree, ipc.ScopeExact} {
+		if at, ok := g.at[scoped{n, scope}]; ok {
+			return g.list.lines[g.uses[at][0].entry], true
+		}
+	}
+	return 0, false
+}
+
+// warnName warns of an entry that is legal and hardly meant.
+func warnName(list *rawList, i int, s scoped, r *report) {
+	warnALabel(list, i, s.name, r)
+	text := s.name.String()
+	if _, err := netip.ParseAddr(text); err == nil {
+		r.warn(list.entry(i), "%s is an address, and no program asks the DNS for it; write it in allowedAddresses", quote(list.entries[i]))
+		return
+	}
+	if s.scope == ipc.ScopeTree && isPublicSuffix(text) {
+		r.warn(list.entry(i), "%s is a public suffix: anybody can have a name below it; write \"*.%s\" or \"=%s\" if that is meant",
+			quote(list.entries[i]), text, text)
+	}
+}
+
+func warnALabel(list *rawList, i int, n name.Name, r *report) {
+	if label, bad := badALabel(n); bad {
+		r.warn(list.entry(i), "%s: the label %s does not decode to an international name", quote(list.entries[i]), quote(label))
+	}
 }

@@ -49,6 +49,36 @@ const (
 	nam  = `name = "x"`
 )
 
+// everyAnswerKey uses every key that says which answers count and for how long.
+const everyAnswerKey = `respectTTL = true
+ttlGrace = "1s"
+minTTL = "1s"
+keepInUse = true
+maxInUse = "1h"
+privateAnswers = "allow"
+allowedQueryTypes = ["A"]
+`
+
+// hostnames are mistakes in the list of line 7, addresses in the one of line 8.
+func hostnames(want ...string) []string { return inList(":7: "+x+"allowedHostnames: ", want) }
+func addresses(want ...string) []string { return inList(":8: "+x+"allowedAddresses: ", want) }
+
+func inList(at string, want []string) []string {
+	for i := range want {
+		want[i] = at + want[i]
+	}
+	return want
+}
+
+// manyPorts are entries with the ports from first to last.
+func manyPorts(format string, first, last int) string {
+	var b strings.Builder
+	for port := first; port <= last; port++ {
+		fmt.Fprintf(&b, "%q, ", fmt.Sprintf(format, port))
+	}
+	return b.String()
+}
+
 // Every rule with its exact message; the wanted lines lack the file's name.
 var rules = []struct {
 	name, toml string
@@ -68,7 +98,7 @@ var rules = []struct {
 		":2: filters: entry 1 must be a table, not an integer",
 		":3: filter #1: name: must be set",
 		":3: filter #1: trafficQueue: must be set without allowAllHostnames",
-		":3: filter #1: allowedHostnames: must not be empty without allowAllHostnames, cachedHostnames and lookupUnknownIPs",
+		":3: filter #1: allowedHostnames: must not be empty without allowAllHostnames, allowedAddresses, cachedHostnames and lookupUnknownIPs",
 	}},
 	{"interface check no boolean", "responseInterfaceCheck = 1\n" + in + one, []string{":1: responseInterfaceCheck: must be true or false, not an integer"}},
 
@@ -110,7 +140,7 @@ var rules = []struct {
 	{"number twice: two filters", in + "\nselfDNSQueue.ipv4 = 2" + one + with(self, "trafficQueue.ipv4 = 21", traf), []string{`:12: filter "s": trafficQueue.ipv4: queue 11 is already trafficQueue.ipv4 of filter "x" (line 6)`}},
 	{"number twice: families crossed", "inboundDNSQueue = {ipv4 = 1, ipv6 = 2}" + with(with(one, dns, "dnsQueue = {ipv4 = 10, ipv6 = 11}"), traf, "[filters.trafficQueue]\nipv4 = 12\nipv6 = 10\n[[filters]]\nname = \"y\"\nallowAllHostnames = true\ndnsQueue = {ipv4 = 30, ipv6 = 31}\n"),
 		[]string{
-			":2: " + x + "allowedHostnames: must not be empty without allowAllHostnames, cachedHostnames and lookupUnknownIPs",
+			":2: " + x + "allowedHostnames: must not be empty without allowAllHostnames, allowedAddresses, cachedHostnames and lookupUnknownIPs",
 			":7: " + x + `trafficQueue.ipv6: queue 10 is already dnsQueue.ipv4 of filter "x" (line 4)`,
 			`:13: filter "y": allowAnswersFor: must not be set with allowAllHostnames`,
 			`:14: filter "y": allowedHostnames: must be empty with allowAllHostnames`,
@@ -149,8 +179,8 @@ var rules = []struct {
 	{"all no boolean", in + with(one, list, "allowAllHostnames = \"yes\""), []string{":7: " + x + "allowAllHostnames: must be true or false, not a string"}},
 
 	// Names and times.
-	{"no names", in + with(one, list, ""), []string{":2: " + x + "allowedHostnames: must not be empty without allowAllHostnames, cachedHostnames and lookupUnknownIPs"}},
-	{"empty names", in + with(one, list, "allowedHostnames = []"), []string{":7: " + x + "allowedHostnames: must not be empty without allowAllHostnames, cachedHostnames and lookupUnknownIPs"}},
+	{"no names", in + with(one, list, ""), []string{":2: " + x + "allowedHostnames: must not be empty without allowAllHostnames, allowedAddresses, cachedHostnames and lookupUnknownIPs"}},
+	{"empty names", in + with(one, list, "allowedHostnames = []"), []string{":7: " + x + "allowedHostnames: must not be empty without allowAllHostnames, allowedAddresses, cachedHostnames and lookupUnknownIPs"}},
 	{"names no array", in + with(one, list, "allowedHostnames = \"a\""), []string{":7: " + x + "allowedHostnames: must be an array of strings, not a string"}},
 	{"names tables", in + with(one, list, "[[filters.allowedHostnames]]"), []string{":7: " + x + "allowedHostnames: must be an array of strings, not an array of tables"}},
 	{"name no string", in + with(one, list, "allowedHostnames = [\n\"a\", # first\n2,\n]"), []string{":9: " + x + "allowedHostnames: entry 2 must be a string, not an integer"}},
@@ -165,15 +195,181 @@ var rules = []struct {
 	{"cached with reCache 0", in + "\nselfDNSQueue.ipv4 = 2" + one + "cachedHostnames = [\"a\"]\nreCacheEvery = \"0s\"", []string{":10: " + x + "reCacheEvery: must be set and positive with cachedHostnames"}},
 	{"reCache negative", in + "\nselfDNSQueue.ipv4 = 2" + one + "cachedHostnames = [\"a\"]\nreCacheEvery = \"-1h\"", []string{":10: " + x + `reCacheEvery: "-1h" is negative`}},
 	{"reCache without cached", in + one + `reCacheEvery = "1h"`, []string{":8: " + x + "reCacheEvery: must not be set without cachedHostnames"}},
-	{"name invalid", in + with(one, list, `allowedHostnames = ["a..b", "", "*.c"]`), []string{
+	{"name invalid", in + with(one, list, `allowedHostnames = ["a..b", "", "=", "*.", "$c"]`), []string{
 		":7: " + x + `allowedHostnames: "a..b" is not a valid host name: has an empty label`,
 		":7: " + x + `allowedHostnames: "" is not a valid host name: empty name`,
-		":7: " + x + `allowedHostnames: "*.c" is not a valid host name: has the character '*'`,
+		":7: " + x + `allowedHostnames: "=" is not a valid host name: empty name`,
+		":7: " + x + `allowedHostnames: "*." is not a valid host name: empty name`,
+		":7: " + x + `allowedHostnames: "$c" is not a valid host name: has the character '$'`,
 	}},
 	{"name with a final dot", in + with(one, list, `allowedHostnames = ["example.com."]`), []string{":7: " + x + `allowedHostnames: "example.com." is not a valid host name: ends with a dot`}},
 	{"name twice", in + with(one, list, "allowedHostnames = [\n'Example.com',\n'b', 'eXample.com']"), []string{":9: " + x + `allowedHostnames: "eXample.com" is listed twice (line 8)`}},
 	{"cached name twice", in + "\nselfDNSQueue.ipv4 = 2" + one + "reCacheEvery = \"1h\"\ncachedHostnames = [\n'a',\n'A']", []string{":12: " + x + `cachedHostnames: "A" is listed twice (line 11)`}},
 	{"name in both", in + "\nselfDNSQueue.ipv4 = 2" + one + "reCacheEvery = \"1h\"\ncachedHostnames = ['EXAMPLE.com']", []string{":10: " + x + `cachedHostnames: "EXAMPLE.com" is in allowedHostnames too (line 8)`}},
+	{"cached name with a scope or a port", in + "\nselfDNSQueue.ipv4 = 2" + one + "reCacheEvery = \"1h\"\ncachedHostnames = [\"=a\", \"*.a\", \"a:443\"]", []string{
+		":10: " + x + `cachedHostnames: "=a" is not a valid host name: has the character '='`,
+		":10: " + x + `cachedHostnames: "*.a" is not a valid host name: has the character '*'`,
+		":10: " + x + `cachedHostnames: "a:443" is not a valid host name: has the character ':'`}},
+	{"cached name that itself is allowed", in + "\nselfDNSQueue.ipv4 = 2" + with(one, list, `allowedHostnames = ["=a", "*.b", "c:443"]`) + "reCacheEvery = \"1h\"\ncachedHostnames = [\"a\", \"b\", \"c\"]", []string{
+		":10: " + x + `cachedHostnames: "a" is in allowedHostnames too (line 8)`,
+		":10: " + x + `cachedHostnames: "c" is in allowedHostnames too (line 8)`}},
+
+	// Scopes, ports and international names.
+	{"stars", in + with(one, list, `allowedHostnames = ["*", "a.*.b", "*a.b", "**.b", "*.*.b", "=*.b", "*:443"]`), hostnames(
+		`"*" is not a valid host name: "*" stands before no name; allowAllHostnames allows every name`,
+		`"a.*.b" is not a valid host name: "*" can only stand in front, as "*."`,
+		`"*a.b" is not a valid host name: "*" can only stand in front, as "*."`,
+		`"**.b" is not a valid host name: "*" can only stand in front, as "*."`,
+		`"*.*.b" is not a valid host name: "*" can only stand in front, as "*."`,
+		`"=*.b" is not a valid host name: "*" can only stand in front, as "*."`,
+		`"*:443" is not a valid host name: "*" stands before no name; allowAllHostnames allows every name`)},
+	{"equals", in + with(one, list, `allowedHostnames = ["*.=b", "==b", "a=b", "b="]`), hostnames(
+		`"*.=b" is not a valid host name: "=" can only stand in front, once`,
+		`"==b" is not a valid host name: "=" can only stand in front, once`,
+		`"a=b" is not a valid host name: "=" can only stand in front, once`,
+		`"b=" is not a valid host name: "=" can only stand in front, once`)},
+	{"ports", in + with(one, list, `allowedHostnames = ["a:", "a:0", "a:65536", "a:+1", "a:http", "a:443/sctp", "a:443/", "a:/tcp", "a:1:2", "2001:db8::1", ":443"]`), hostnames(
+		`"a:" is not a valid host name: the port "" is not a number from 1 to 65535`,
+		`"a:0" is not a valid host name: the port "0" is not a number from 1 to 65535`,
+		`"a:65536" is not a valid host name: the port "65536" is not a number from 1 to 65535`,
+		`"a:+1" is not a valid host name: the port "+1" is not a number from 1 to 65535`,
+		`"a:http" is not a valid host name: the port "http" is not a number from 1 to 65535`,
+		`"a:443/sctp" is not a valid host name: the protocol "sctp" is neither tcp nor udp`,
+		`"a:443/" is not a valid host name: the protocol "" is neither tcp nor udp`,
+		`"a:/tcp" is not a valid host name: the port "" is not a number from 1 to 65535`,
+		`"a:1:2" is not a valid host name: has more than one ":"`,
+		`"2001:db8::1" is not a valid host name: has more than one ":"`,
+		`":443" is not a valid host name: empty name`)},
+	{"entry twice", in + with(one, list, "allowedHostnames = [\n\"a:443\", \"=a\",\n\"a:443/tcp\", \"*.a\",\n\"A:443\", \"=A\", \"*.A\", \"a:443/TCP\"]"), []string{
+		":10: " + x + `allowedHostnames: "A:443" is listed twice (line 8)`,
+		":10: " + x + `allowedHostnames: "=A" is listed twice (line 8)`,
+		":10: " + x + `allowedHostnames: "*.A" is listed twice (line 9)`,
+		":10: " + x + `allowedHostnames: "a:443/TCP" is listed twice (line 9)`}},
+	{"too many ports", in + with(one, list, "allowedHostnames = ["+manyPorts("a:%d", 1, 16)+"\n\"a:17/udp\", \"a:18\", \"*.a:17\"]"), []string{
+		":8: " + x + `allowedHostnames: "a:17/udp" is one entry more than the 16 ports that can be listed; without a port all are open`}},
+	{"international names", in + with(one, list, `allowedHostnames = ["bücher。example", "BÜCHER.example", "xn--bcher-kva.example", "ü..a", "ü.a.", "ü＊.a", "ü:0"]`), hostnames(
+		`"BÜCHER.example" is listed twice (line 7)`,
+		`"xn--bcher-kva.example" is listed twice (line 7)`,
+		`"ü..a" is not a valid host name: has an empty label`,
+		`"ü.a." is not a valid host name: ends with a dot`,
+		`"ü＊.a" is not a valid host name: has the character '*'`,
+		`"ü:0" is not a valid host name: the port "0" is not a number from 1 to 65535`)},
+	{"international names that are none", in + with(one, list, `allowedHostnames = ["xn--zzz999.bücher", "XN--\u00fc.a", "a\u200db", "\u05d0a.example", "\u2764\ufe0f\u202e", "`+strings.Repeat("ü", 60)+`"]`), hostnames(
+		`"xn--zzz999.bücher" is not a valid host name: the label "xn--zzz999" does not decode to an international name`,
+		`"XN--ü.a" is not a valid host name: the label "xn--ü" does not decode to an international name`,
+		`"a\u200db" is not a valid host name: not an international name: invalid label "a\u200db"`,
+		`"אa.example" is not a valid host name: not an international name: invalid label "אa.example"`,
+		`"❤️\u202e" is not a valid host name: not an international name: disallowed rune U+202E`,
+		`"`+strings.Repeat("ü", 60)+`" is not a valid host name: has a label of 66 octets, more than 63`)},
+
+	// Addresses.
+	{"addresses", in + one + `allowedAddresses = ["", "a.example", "10.0.0.0/33", "10.0.0.1/tcp", "10.0.0.1:0", "10.0.0.0/8:443/sctp", "2001:db8::/32:443", "[10.0.0.1]:443", "[2001:db8::1]", "[2001:db8::]/32:443", "[2001:db8::1", "[2001:db8::1]:", "[2001:db8::1]:1:2", "[]:1"]`, addresses(
+		`"" is not valid: it is neither an IP address nor a network`,
+		`"a.example" is not valid: it is neither an IP address nor a network`,
+		`"10.0.0.0/33" is not valid: it is neither an IP address nor a network`,
+		`"10.0.0.1/tcp" is not valid: it is neither an IP address nor a network`,
+		`"10.0.0.1:0" is not valid: the port "0" is not a number from 1 to 65535`,
+		`"10.0.0.0/8:443/sctp" is not valid: the protocol "sctp" is neither tcp nor udp`,
+		`"2001:db8::/32:443" is not valid: IPv6 with a port is written "[2001:db8::/32]:443"`,
+		`"[10.0.0.1]:443" is not valid: IPv6 with a port is written "[2001:db8::/32]:443"`,
+		`"[2001:db8::1]" is not valid: IPv6 with a port is written "[2001:db8::/32]:443"`,
+		`"[2001:db8::]/32:443" is not valid: IPv6 with a port is written "[2001:db8::/32]:443"`,
+		`"[2001:db8::1" is not valid: IPv6 with a port is written "[2001:db8::/32]:443"`,
+		`"[2001:db8::1]:" is not valid: the port "" is not a number from 1 to 65535`,
+		`"[2001:db8::1]:1:2" is not valid: has more than one ":"`,
+		`"[]:1" is not valid: IPv6 with a port is written "[2001:db8::/32]:443"`)},
+	{"addresses too wide", in + one + `allowedAddresses = ["0.0.0.0/0", "::/0", "10.0.0.1/8", "[2001:db8::1/32]:443", "fe80::1%eth0", "fe80::%eth0/64", "0.0.0.0", "0.0.0.0/1", "128.0.0.0/1", "::", "224.0.0.251", "ff02::/16", "::ffff:0:0/96", "::ffff:10.0.0.1/104", "::fffe:0:0/95", "::/64", "::ffff:0.0.0.0/90", "1.2.3.4/0"]`, addresses(
+		`"0.0.0.0/0" is not valid: it opens every address`,
+		`"::/0" is not valid: it opens every address`,
+		`"10.0.0.1/8" is not valid: it has bits beyond its length; 10.0.0.0/8 is perhaps meant`,
+		`"[2001:db8::1/32]:443" is not valid: it has bits beyond its length; 2001:db8::/32 is perhaps meant`,
+		`"fe80::1%eth0" is not valid: it has a zone, which no packet carries`,
+		`"fe80::%eth0/64" is not valid: it has a zone, which no packet carries`,
+		`"0.0.0.0" is not valid: it holds multicast or unspecified addresses`,
+		`"0.0.0.0/1" is not valid: it holds multicast or unspecified addresses`,
+		`"128.0.0.0/1" is not valid: it holds multicast or unspecified addresses`,
+		`"::" is not valid: it holds multicast or unspecified addresses`,
+		`"224.0.0.251" is not valid: it holds multicast or unspecified addresses`,
+		`"ff02::/16" is not valid: it holds multicast or unspecified addresses`,
+		`"::ffff:0:0/96" is not valid: it opens every address`,
+		`"::ffff:10.0.0.1/104" is not valid: it has bits beyond its length; 10.0.0.0/8 is perhaps meant`,
+		`"::fffe:0:0/95" is not valid: it holds more than the IPv4-mapped addresses`,
+		`"::/64" is not valid: it holds more than the IPv4-mapped addresses`,
+		`"::ffff:0.0.0.0/90" is not valid: it holds more than the IPv4-mapped addresses`,
+		`"1.2.3.4/0" is not valid: it opens every address`)},
+	{"address twice", in + one + "allowedAddresses = [\n\"192.0.2.7\", \"192.0.2.7:443\",\n\"::ffff:192.0.2.7\", \"192.0.2.7/32\", \"192.0.2.7:443/tcp\", \"::ffff:192.0.2.0/120\", \"[::ffff:192.0.2.7]:443\"]", []string{
+		":10: " + x + `allowedAddresses: "::ffff:192.0.2.7" is listed twice (line 9)`,
+		":10: " + x + `allowedAddresses: "192.0.2.7/32" is listed twice (line 9)`,
+		":10: " + x + `allowedAddresses: "[::ffff:192.0.2.7]:443" is listed twice (line 9)`}},
+	{"too many ports of an address", in + one + "allowedAddresses = [" + manyPorts("192.0.2.7:%d", 1, 17) + "]", addresses(
+		`"192.0.2.7:17" is one entry more than the 16 ports that can be listed; without a port all are open`)},
+	{"addresses no array", in + one + `allowedAddresses = "192.0.2.7"`, []string{":8: " + x + "allowedAddresses: must be an array of strings, not a string"}},
+	{"addresses alone, no traffic", in + "\n[[filters]]\nname = \"x\"\nallowedAddresses = [\"192.0.2.7\"]", []string{
+		":2: " + x + "trafficQueue: must be set without allowAllHostnames"}},
+	{"addresses alone, keys of answers", in + with(one, list, `allowedAddresses = ["192.0.2.7"]`) + everyAnswerKey, []string{
+		":4: " + x + "dnsQueue: must not be set with allowedAddresses alone",
+		":6: " + x + "allowAnswersFor: must not be set with allowedAddresses alone",
+		":8: " + x + "respectTTL: must not be set with allowedAddresses alone",
+		":9: " + x + "ttlGrace: must not be set with allowedAddresses alone",
+		":10: " + x + "minTTL: must not be set with allowedAddresses alone",
+		":11: " + x + "keepInUse: must not be set with allowedAddresses alone",
+		":12: " + x + "maxInUse: must not be set with allowedAddresses alone",
+		":13: " + x + "privateAnswers: must not be set with allowedAddresses alone",
+		":14: " + x + "allowedQueryTypes: must not be set with allowedAddresses alone"}},
+	{"addresses broken, alone", in + "\n[[filters]]\nname = \"x\"\ntrafficQueue.ipv4 = 11\nallowedAddresses = 1", []string{
+		":5: " + x + "allowedAddresses: must be an array of strings, not an integer"}},
+
+	// How long answers stay, and which count.
+	{"all with addresses and the keys of answers", in + "\n[[filters]]\nname = \"x\"\ndnsQueue.ipv4 = 10\nallowAllHostnames = true\nallowedAddresses = [\"192.0.2.7\"]\n" + everyAnswerKey, []string{
+		":6: " + x + "allowedAddresses: must be empty with allowAllHostnames",
+		":7: " + x + "respectTTL: must not be set with allowAllHostnames",
+		":8: " + x + "ttlGrace: must not be set with allowAllHostnames",
+		":9: " + x + "minTTL: must not be set with allowAllHostnames",
+		":10: " + x + "keepInUse: must not be set with allowAllHostnames",
+		":11: " + x + "maxInUse: must not be set with allowAllHostnames",
+		":12: " + x + "privateAnswers: must not be set with allowAllHostnames",
+		":13: " + x + "allowedQueryTypes: must not be set with allowAllHostnames"}},
+	{"times without their switches", in + one + "ttlGrace = \"1s\"\nminTTL = \"1s\"\nmaxInUse = \"1h\"\nrespectTTL = false", []string{
+		":8: " + x + "ttlGrace: must not be set without respectTTL",
+		":9: " + x + "minTTL: must not be set without respectTTL",
+		":10: " + x + "maxInUse: must not be set without keepInUse"}},
+	{"times with broken switches", in + one + "ttlGrace = \"1s\"\nmaxInUse = \"1s\"\nrespectTTL = 1\nkeepInUse = \"yes\"", []string{
+		":10: " + x + "respectTTL: must be true or false, not an integer",
+		":11: " + x + "keepInUse: must be true or false, not a string"}},
+	{"broken times", in + one + "respectTTL = true\nkeepInUse = true\nttlGrace = \"-1s\"\nminTTL = 60\nmaxInUse = \"1\"", []string{
+		":10: " + x + `ttlGrace: "-1s" is negative`,
+		":11: " + x + `minTTL: must be a duration in quotes such as "90s" or "1h30m", not an integer`,
+		":12: " + x + `maxInUse: "1" is not a duration such as "90s" or "1h30m"`}},
+	{"times against allowAnswersFor", in + one + "respectTTL = true\nkeepInUse = true\nminTTL = \"301s\"\nmaxInUse = \"299s\"", []string{
+		":10: " + x + "minTTL: 5m1s is longer than allowAnswersFor, 5m0s",
+		":11: " + x + "maxInUse: 4m59s is shorter than allowAnswersFor, 5m0s"}},
+	{"times against a broken allowAnswersFor", in + with(one, hour, "allowAnswersFor = 5") + "respectTTL = true\nkeepInUse = true\nminTTL = \"301s\"\nmaxInUse = \"1s\"", []string{
+		":6: " + x + `allowAnswersFor: must be a duration in quotes such as "90s" or "1h30m", not an integer`}},
+	{"no time at all", in + one + "respectTTL = true\nminTTL = \"0s\"\nttlGrace = \"0s\"", []string{
+		":9: " + x + "minTTL: must be positive when ttlGrace is 0: an answer may have a TTL of 0"}},
+	{"switches without allowAnswersFor", in + with(one, hour, "respectTTL = true\nkeepInUse = true"), []string{
+		":2: " + x + "allowAnswersFor: must be set and positive with allowedHostnames"}},
+	{"switches without allowAnswersFor, lookup", in + "\nselfDNSQueue.ipv4 = 2" + self + "respectTTL = true\nkeepInUse = true\nallowedQueryTypes = [\"A\"]", []string{
+		`:7: filter "s": respectTTL: must not be set without allowAnswersFor`,
+		`:8: filter "s": keepInUse: must not be set without allowAnswersFor`,
+		`:9: filter "s": allowedQueryTypes: must not be set without allowedHostnames`}},
+	{"private answers", in + one + `privateAnswers = "Deny"`, []string{":8: " + x + `privateAnswers: must be "allow" or "deny", not "Deny"`}},
+	{"private answers empty", in + one + `privateAnswers = ""`, []string{":8: " + x + `privateAnswers: must be "allow" or "deny", not ""`}},
+	{"private answers no string", in + one + `privateAnswers = false`, []string{":8: " + x + "privateAnswers: must be a string, not a boolean"}},
+	{"no query types", in + one + `allowedQueryTypes = []`, []string{":8: " + x + "allowedQueryTypes: must name a type, or be left out to allow every type"}},
+	{"query types no array", in + one + `allowedQueryTypes = "A"`, []string{":8: " + x + "allowedQueryTypes: must be an array of strings, not a string"}},
+	{"query types", in + one + "allowedQueryTypes = [\n\"A\", \"AAAAA\", \"\", \"TYPE\", \"TYPE0\", \"TYPE65536\", \"TYPE-1\", \"65\", \"*\",\n\"type1\", \"https\", \"TYPE065\", \"axfr\", \"TYPE252\"]", []string{
+		":9: " + x + `allowedQueryTypes: "AAAAA" is not a record type such as "AAAA" or "TYPE65"`,
+		":9: " + x + `allowedQueryTypes: "" is not a record type such as "AAAA" or "TYPE65"`,
+		":9: " + x + `allowedQueryTypes: "TYPE" is not a record type such as "AAAA" or "TYPE65"`,
+		":9: " + x + `allowedQueryTypes: "TYPE0" is not a record type such as "AAAA" or "TYPE65"`,
+		":9: " + x + `allowedQueryTypes: "TYPE65536" is not a record type such as "AAAA" or "TYPE65"`,
+		":9: " + x + `allowedQueryTypes: "TYPE-1" is not a record type such as "AAAA" or "TYPE65"`,
+		":9: " + x + `allowedQueryTypes: "65" is not a record type such as "AAAA" or "TYPE65"`,
+		":9: " + x + `allowedQueryTypes: "*" is not a record type such as "AAAA" or "TYPE65"`,
+		":10: " + x + `allowedQueryTypes: "type1" is listed twice (line 9)`,
+		":10: " + x + `allowedQueryTypes: "TYPE065" is listed twice (line 10)`,
+		":10: " + x + `allowedQueryTypes: "TYPE252" is listed twice (line 10)`}},
 
 	// Resolvers.
 	{"resolvers no array", "resolvers = \"192.0.2.1\"\n" + in + one, []string{":1: resolvers: must be an array of strings, not a string"}},
@@ -219,6 +415,12 @@ var rules = []struct {
 		`:13: unknown key "more.empty"`,
 	}},
 	{"after a byte order mark", "\ufeffbogus = 1\n" + in + one, []string{`:1: unknown key "bogus"`}},
+	{"keys of a filter at the top", everyAnswerKey + "allowedAddresses = []\n" + in + one, func() (want []string) {
+		for i, key := range []string{"respectTTL", "ttlGrace", "minTTL", "keepInUse", "maxInUse", "privateAnswers", "allowedQueryTypes", "allowedAddresses"} {
+			want = append(want, fmt.Sprintf(`:%d: unknown key %q (a key of a filter: it belongs directly below [[filters]])`, i+1, key))
+		}
+		return want
+	}()},
 	{"keys in the wrong table", "allowAllHostnames = true\n" + in + one + "resolvers = [\"192.0.2.1\"]", []string{
 		`:1: unknown key "allowAllHostnames" (a key of a filter: it belongs directly below [[filters]])`,
 		`:9: ` + x + `unknown key "resolvers" (a key of the top level: it belongs above the first table)`,
@@ -278,16 +480,20 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// The total of all filters' names, without parsing four million of them.
+// The totals of all filters' names and addresses, without parsing four million of them.
 func TestTotalNames(t *testing.T) {
 	half := rawList{entries: make([]string, ipc.MaxHostnames/2)}
-	filters := []rawFilter{{allowed: half}, {cached: half}}
+	most := rawList{entries: make([]string, maxAddresses-1)}
+	last := rawList{entries: make([]string, 1)}
+	filters := []rawFilter{{allowed: half, addresses: last}, {cached: half, addresses: most}}
 	r := &report{file: "f.toml"}
 	if checkTotal(filters, r); r.err() != nil {
 		t.Errorf("the bound itself is refused: %v", r.err())
 	}
-	checkTotal(append(filters, rawFilter{allowed: rawList{entries: make([]string, 1)}}), r)
-	if err := r.err(); err == nil || err.Error() != "f.toml: filters: 4194305 host names in all, more than 4194304" {
+	checkTotal(append(filters, rawFilter{allowed: last, addresses: last}), r)
+	const want = "f.toml: filters: 4194305 host names in all, more than 4194304\n" +
+		"f.toml: filters: 65537 allowed addresses in all, more than 65536"
+	if err := r.err(); err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
 	}
 }

@@ -19,8 +19,13 @@ c.d""", 'A.B',
   3, "a..b",
 ]
 lookupUnknownIPs = 0
+maxInUse = "never"
+privateAnswers = "maybe"
+allowedQueryTypes = ["A", "B"]
+allowedAddresses = ["10.0.0.0/0", 7,
+"fe80::1%lo"]
 
-[[filters]] # line 17
+[[filters]] # line 22
 name = "y"
 allowAllHostnames = true
 reCacheEvery = "-1s"
@@ -42,12 +47,18 @@ f.toml:12: filter #0: allowedHostnames: "A.B" is listed twice (line 11)
 f.toml:13: filter #0: allowedHostnames: entry 4 must be a string, not an integer
 f.toml:13: filter #0: allowedHostnames: "a..b" is not a valid host name: has an empty label
 f.toml:15: filter #0: lookupUnknownIPs: must be true or false, not an integer
-f.toml:20: filter "y": reCacheEvery: "-1s" is negative
-f.toml:20: filter "y": reCacheEvery: must not be set without cachedHostnames
-f.toml:21: filter "y": unknown key "typo.a"
-f.toml:21: filter "y": unknown key "typo.b c"
-f.toml:24: filter "y": dnsQueue.ipv4: queue 1 is already inboundDNSQueue.ipv4 (line 1)
-f.toml:25: filter "y": dnsQueue.ipv6: 65536 is outside 0 to 65535`
+f.toml:16: filter #0: maxInUse: "never" is not a duration such as "90s" or "1h30m"
+f.toml:17: filter #0: privateAnswers: must be "allow" or "deny", not "maybe"
+f.toml:18: filter #0: allowedQueryTypes: "B" is not a record type such as "AAAA" or "TYPE65"
+f.toml:19: filter #0: allowedAddresses: entry 2 must be a string, not an integer
+f.toml:19: filter #0: allowedAddresses: "10.0.0.0/0" is not valid: it opens every address
+f.toml:20: filter #0: allowedAddresses: "fe80::1%lo" is not valid: it has a zone, which no packet carries
+f.toml:25: filter "y": reCacheEvery: "-1s" is negative
+f.toml:25: filter "y": reCacheEvery: must not be set without cachedHostnames
+f.toml:26: filter "y": unknown key "typo.a"
+f.toml:26: filter "y": unknown key "typo.b c"
+f.toml:29: filter "y": dnsQueue.ipv4: queue 1 is already inboundDNSQueue.ipv4 (line 1)
+f.toml:30: filter "y": dnsQueue.ipv6: 65536 is outside 0 to 65535`
 	_, err := Parse([]byte(text), "f.toml")
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)

@@ -44,6 +44,14 @@ allowedHostnames = ["Example.COM", "_dmarc.example.org"]
 cachedHostnames = ["ntp.example"]
 reCacheEvery = "90s"
 lookupUnknownIPs = true
+respectTTL = true
+ttlGrace = "10s"
+minTTL = "20s"
+keepInUse = true
+maxInUse = "3h"
+privateAnswers = "deny"
+allowedQueryTypes = ["https", "A", "TYPE64", "aaaa"]
+allowedAddresses = ["192.0.2.7"]
 
 [[filters]]
 name = "all"
@@ -58,6 +66,12 @@ trafficQueue.ipv6 = 31
 cachedHostnames = ["Example.COM"]
 reCacheEvery = "1ns"
 allowAnswersFor = "0s"
+
+[[filters]]
+name = "addresses"
+trafficQueue.ipv4 = 40
+trafficQueue.ipv6 = 41
+allowedAddresses = ["10.0.0.0/8:443", "[2001:db8::/32]:443/tcp", "10.0.0.0/8:53/udp", "2001:db8::1", "::ffff:192.0.2.0/120"]
 `
 
 func TestEverything(t *testing.T) {
@@ -75,11 +89,23 @@ func TestEverything(t *testing.T) {
 				CachedHostnames:  []string{"ntp.example"},
 				Hostnames:        []Hostname{{Name: "\x07example\x03com\x00", Scope: ipc.ScopeTree}, {Name: "\x06_dmarc\x07example\x03org\x00", Scope: ipc.ScopeTree}},
 				CachedNames:      []name.Name{"\x03ntp\x07example\x00"},
+				RespectTTL:       true, TTLGrace: 10 * time.Second, MinTTL: 20 * time.Second, KeepInUse: true, MaxInUse: 3 * time.Hour,
+				DenyPrivate: true, QueryTypes: []uint16{1, 28, 64, 65},
+				Addresses: []AllowedAddress{{Prefix: netip.MustParsePrefix("192.0.2.7/32")}},
 			},
 			{Name: "all", DNSQueue: QueuePair{20, 21}, AllowAllHostnames: true},
 			{
 				Name: "cached", TrafficQueue: QueuePair{30, 31}, ReCacheEvery: 1,
 				CachedHostnames: []string{"Example.COM"}, CachedNames: []name.Name{"\x07example\x03com\x00"},
+			},
+			{
+				Name: "addresses", TrafficQueue: QueuePair{40, 41},
+				Addresses: []AllowedAddress{
+					{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Ports: []ipc.Port{{Number: 443}, {Number: 53, Proto: ipc.ProtoUDP}}},
+					{Prefix: netip.MustParsePrefix("2001:db8::/32"), Ports: []ipc.Port{{Number: 443, Proto: ipc.ProtoTCP}}},
+					{Prefix: netip.MustParsePrefix("2001:db8::1/128")},
+					{Prefix: netip.MustParsePrefix("192.0.2.0/24")},
+				},
 			},
 		},
 		NamespacesBestEffort: true,
@@ -108,7 +134,7 @@ func TestSpellings(t *testing.T) {
 		"inline":     "inboundDNSQueue = {ipv4 = 1}\nfilters = [{name = 'x', dnsQueue = {ipv4 = 10}, trafficQueue.ipv4 = 11, allowAnswersFor = '5m', allowedHostnames = ['example.com']}]",
 		"other case": "INBOUNDdnsqueue.IPV4 = 1\n[[Filters]]\nNAME = 'x'\ndnsqueue.ipv4 = 10\nTrafficQueue.ipv4 = 11\nallowanswersfor = '5m'\nallowedHostNames = ['example.com']",
 		"crlf, bom":  "\ufeff" + strings.ReplaceAll(in+one, "\n", "\r\n"),
-		"unset ones": "responseInterfaceCheck = true\nsandbox = {UserNamespaces = 'required'}\nselfDNSQueue = {}\n" + in + one + "allowAllHostnames = false\nlookupUnknownIPs = false\ncachedHostnames = []",
+		"unset ones": "responseInterfaceCheck = true\nsandbox = {UserNamespaces = 'required'}\nselfDNSQueue = {}\n" + in + one + "allowAllHostnames = false\nlookupUnknownIPs = false\ncachedHostnames = []\nallowedAddresses = []\nrespectTTL = false\nkeepInUse = false\nprivateAnswers = 'allow'\n",
 	} {
 		got := mustParse(t, text)
 		// An empty list and an absent one are the same to every reader.

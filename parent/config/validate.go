@@ -72,13 +72,17 @@ func checkUnique(filters []rawFilter, r *report) {
 	}
 }
 
-// checkTotal bounds the names of all filters together.
+// checkTotal bounds the names and the addresses of all filters together.
 func checkTotal(filters []rawFilter, r *report) {
-	total := 0
+	names, addresses := 0, 0
 	for i := range filters {
-		total += len(filters[i].allowed.entries) + len(filters[i].cached.entries)
+		names += len(filters[i].allowed.entries) + len(filters[i].cached.entries)
+		addresses += len(filters[i].addresses.entries)
 	}
-	if total > ipc.MaxHostnames {
-		r.fail(spot{key: keyFilters}, "%d host names in all, more than %d", total, ipc.MaxHostnames)
+	if names > ipc.MaxHostnames {
+		r.fail(spot{key: keyFilters}, "%d host names in all, more than %d", names, ipc.MaxHostnames)
+	}
+	if addresses > maxAddresses {
+		r.fail(spot{key: keyFilters}, "%d allowed addresses in all, more than %d", addresses, maxAddresses)
 	}
 }
