@@ -89,7 +89,7 @@ func profileFor(m machine, role ipc.Role, queues int) (*profile, error) {
 		if row.role != role {
 			continue
 		}
-		if queues < 0 || queues > ipc.MaxQueues || row.queues != (queues > 0) {
+		if queues < 0 || queues > ipc.MaxQueues || !row.queues && queues > 0 {
 			return nil, bug("%s with %d queues", role, queues)
 		}
 		p := &profile{fds: row.descriptors(), queues: queues, limits: row.limits(queues)}
@@ -130,7 +130,7 @@ func (row *roleRow) limits(queues int) []limit {
 // this order.
 func (row *roleRow) rules(queues int) []rule {
 	var rules []rule
-	if row.queues {
+	if queues > 0 { // a configuration may have none of a kind
 		rules = append(rules, allow("recvmmsg", "packets from its queue sockets, those that wait now",
 			between(0, ipc.FDQueues, uint64(ipc.FDQueues+queues-1)), is(3, unix.MSG_DONTWAIT)))
 	}

@@ -119,7 +119,7 @@ func lists(t *testing.T) (cases []listCase) {
 		cases = append(cases, listCase{m.info.Name + "/parent", m, parentRules(m, 4711)})
 		for _, role := range ipc.Children {
 			for _, queues := range []int{0, 1, 3, ipc.MaxQueues} {
-				if (queues == 0) != (role == ipc.RoleAllowlist) {
+				if queues > 0 && role == ipc.RoleAllowlist {
 					continue
 				}
 				p, err := profileFor(m, role, queues)
@@ -222,7 +222,7 @@ func TestProfileRefuses(t *testing.T) {
 		role   ipc.Role
 		queues int
 	}{
-		{ipc.RoleParent, 0}, {"nobody", 0}, {ipc.RoleAllowlist, 1}, {ipc.RoleTraffic, 0},
+		{ipc.RoleParent, 0}, {"nobody", 0}, {ipc.RoleAllowlist, 1},
 		{ipc.RoleTraffic, -1}, {ipc.RoleRequests, ipc.MaxQueues + 1},
 	} {
 		if _, err := profileOf(c.role, c.queues); err == nil {

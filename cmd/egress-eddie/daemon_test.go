@@ -35,6 +35,7 @@ type filter struct {
 	name    string   // default "filter" and its number
 	allowed []string // none: allowAllHostnames
 	lasts   string   // default "10m"
+	more    string   // further lines of it
 }
 
 func (c config) String() string {
@@ -69,6 +70,7 @@ func (c config) String() string {
 			pair("trafficQueue", func(fam family) int { return trafficQueue(i, fam) })
 			fmt.Fprintf(&b, "allowAnswersFor = %q\nallowedHostnames = [%s]\n", f.lasts, quoted(f.allowed))
 		}
+		b.WriteString(f.more)
 	}
 	return b.String()
 }

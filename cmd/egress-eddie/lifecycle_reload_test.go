@@ -203,8 +203,8 @@ func TestReloadWaits(t *testing.T) {
 	l.reaches(t, f.web(3))
 }
 
-// A change that closes more grants than the edge has room for waits for the
-// trafficworker, and is complete all the same: 128,000 of them are closed.
+// A change of which more must be told than the edge has room for waits for the
+// trafficworker, and is complete all the same: 128,000 grants stay.
 func TestReloadOfManyGrants(t *testing.T) {
 	f := families[1]
 	l := newLab(t)
@@ -219,7 +219,7 @@ func TestReloadOfManyGrants(t *testing.T) {
 			total += len(a.ask(f.dns(), fmt.Sprintf("%d-%d.example.com", user, i), dns.TypeAAAA).Answer)
 		}
 	}
-	many.filters[0].allowed, many.filters[1].allowed = []string{"other.test"}, []string{"other.test"}
+	many.filters[0].allowed, many.filters[1].allowed = []string{"other.test", "example.com"}, []string{"example.com", "other.test"}
 	replace(t, file, many.String())
 	// The holder gets the policy when the trafficworker has taken it, and that
 	// one then takes nothing of what the holder has to say about it.
@@ -235,16 +235,20 @@ func TestReloadOfManyGrants(t *testing.T) {
 	l.daemon.sees(t, "reloading: the trafficworker has the new policy, the holder is next", nil)
 	signal(p.children["trafficworker"], unix.SIGSTOP)
 	signal(p.children["allowlist"], unix.SIGCONT)
-	l.daemon.sees(t, "policy changed", fields{"grants_closed": total, "grants_kept": 0})
-	// The holder goes on meanwhile, by the new policy.
-	l.client.askerAs(t, userA, f.client).send(f.dns(), question("example.com", dns.TypeAAAA))
-	l.daemon.sees(t, eventRequest, fields{"name": "example.com", "verdict": "drop", "reason": "name not allowed"})
+	l.daemon.sees(t, "policy changed", fields{"grants_closed": 0, "grants_kept": total})
+	// The holder goes on meanwhile, by the new policy; what would open
+	// something has to wait.
+	a := l.client.askerAs(t, userA, f.client)
+	a.send(f.dns(), question("evil.test", dns.TypeAAAA))
+	l.daemon.sees(t, eventRequest, fields{"name": "evil.test", "verdict": "drop", "reason": "name not allowed"})
+	a.send(f.dns(), question("0-99.example.com", dns.TypeAAAA))
+	l.daemon.sees(t, eventResponse, fields{"name": "0-99.example.com", "verdict": "drop", "reason": "grant could not be handed over"})
 	l.daemon.never(t, reloaded, nil)
 	signal(p.children["trafficworker"], unix.SIGCONT)
 	l.daemon.sees(t, reloaded, nil)
 	for user := range uint32(2) {
-		if got := l.client.curl(t, userA+user, manyAddress(int(user), 31, 0), 0.3); got != "" {
-			t.Errorf("user %d still gets through: %q", user, got)
+		if got := l.client.curl(t, userA+user, manyAddress(int(user), 31, 0), patience.Seconds()); got == "" {
+			t.Errorf("user %d does not get through any more", user)
 		}
 	}
 	l.idle(t)
@@ -280,4 +284,63 @@ func manyAddresses(q *query) {
 		})
 	}
 	q.send(m)
+}
+
+// TestReloadClosesWhatNobodyKnows: an answer that found room for a part of
+// its addresses only is dropped, and the holder forgets all of it; what the
+// part opened is closed with its name all the same.
+func TestReloadClosesWhatNobodyKnows(t *testing.T) {
+	f := families[0]
+	l := newLab(t)
+	// All of the network of the web servers is their machine's.
+	web := func(i int) netip.Addr { a := f.web(1).As4(); a[3] = byte(i + 1); return netip.AddrFrom4(a) }
+	// 4,000 addresses are two messages to the trafficworker.
+	l.resolver(f.resolver, func(q *query) {
+		m := q.reply()
+		for n := range 4000 {
+			m.Answer = append(m.Answer, &dns.A{
+				Hdr: dns.RR_Header{Name: q.name(), Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 60}, A: []byte{11, 0, byte(n >> 8), byte(n)},
+			})
+		}
+		var i int
+		if _, err := fmt.Sscanf(q.name(), "%d.example.com.", &i); err != nil {
+			t.Error(err)
+		}
+		m.Answer[0].(*dns.A).A = web(i).AsSlice()
+		q.send(m)
+	})
+	file := l.startFrom(t, allowing("example.com"))
+	l.rules(standardRules)
+	worker := l.daemon.processes(t).children["trafficworker"]
+	if err := unix.Kill(worker, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	a, last := l.client.asker(t, f.client), 0
+	for dropped := false; !dropped; last++ {
+		if last > 240 {
+			t.Fatal("the edge does not fill")
+		}
+		a.send(f.dns(), question(fmt.Sprintf("%d.example.com", last), dns.TypeA))
+		for asked := time.Now(); !dropped; { // until the answer comes, or the log says that it does not
+			a.conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			if _, err := a.conn.Read(make([]byte, 1<<16)); err == nil {
+				break
+			}
+			dropped = l.daemon.find(eventResponse, fields{"verdict": "drop", "reason": "grant could not be handed over"}) != nil
+			if time.Since(asked) > patience {
+				t.Fatal("neither an answer nor a reason")
+			}
+		}
+	}
+	replace(t, file, allowing("other.test").String())
+	if err := l.daemon.cmd.Process.Signal(unix.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(worker, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	l.daemon.sees(t, reloaded, nil)
+	for _, i := range []int{0, last - 2, last - 1} { // the last of these was dropped
+		l.isShut(t, web(i))
+	}
 }

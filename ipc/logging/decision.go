@@ -39,11 +39,28 @@ type Decision struct {
 	AllowedBy name.Name
 	ByAnswer  bool
 
-	Granted []netip.Addr // addresses that the response opened
+	Granted []Opened     // what the response opened
 	Learnt  []name.Name  // names that the response opened for questions
 	Refused []netip.Addr // special addresses that the response did not open
 	For     string       // how long
 	Dump    string       // the whole message (-f)
+}
+
+// Opened is an address and a port of it, or the zero one for all.
+type Opened struct {
+	Addr netip.Addr
+	Port ipc.Port
+}
+
+// String is ADDRESS, or ADDRESS:PORT as in the configuration.
+func (o Opened) String() string {
+	switch {
+	case o.Port == ipc.Port{}:
+		return o.Addr.String()
+	case o.Addr.Is6():
+		return "[" + o.Addr.String() + "]:" + o.Port.String()
+	}
+	return o.Addr.String() + ":" + o.Port.String()
 }
 
 // opens reports whether the decision opened an address or a name, or refused
@@ -164,12 +181,14 @@ func (d *Decision) key() foldKey {
 	if len(d.Questions) == 0 {
 		maphash.WriteComparable(&h, [2]netip.Addr{d.Src.Addr(), d.Dst.Addr()})
 	}
-	for _, list := range [][]netip.Addr{d.Granted, d.Refused} {
-		for _, a := range list {
-			maphash.WriteComparable(&h, a)
-		}
-		write("")
+	for _, o := range d.Granted {
+		maphash.WriteComparable(&h, o)
 	}
+	write("")
+	for _, a := range d.Refused {
+		maphash.WriteComparable(&h, a)
+	}
+	write("")
 	for _, n := range d.Learnt {
 		maphash.WriteComparable(&h, n)
 	}

@@ -104,7 +104,7 @@ func TestAccepted(t *testing.T) {
 	lines := parse(t, capture(t, Options{Process: "allowlist", JSON: true}, func(l *Logger) {
 		l.Decide(&Decision{
 			Event: EventResponse, Filter: "web", Queue: 1, Questions: []ipc.Question{{Name: wire("a"), Type: 65280}},
-			Verdict: ipc.Accept, Granted: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")},
+			Verdict: ipc.Accept, Granted: []Opened{{netip.MustParseAddr("192.0.2.1"), ipc.Port{}}, {netip.MustParseAddr("2001:db8::1"), ipc.Port{}}},
 			Learnt: []name.Name{wire("b", "example")}, For: "5m0s", Dump: "text",
 		})
 	}))
@@ -266,8 +266,10 @@ func TestFoldKey(t *testing.T) {
 		func(d *Decision) { d.Questions[0].Name = wire("evil.example") },
 		func(d *Decision) { d.Questions = nil }, // now by its destination
 		func(d *Decision) { d.Questions, d.Dst = nil, netip.MustParseAddrPort("192.0.2.9:443") },
-		func(d *Decision) { d.Granted = []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
-		func(d *Decision) { d.Granted = []netip.Addr{netip.MustParseAddr("192.0.2.2")} },
+		func(d *Decision) { d.Granted = []Opened{{Addr: netip.MustParseAddr("192.0.2.1")}} },
+		func(d *Decision) { d.Granted = []Opened{{netip.MustParseAddr("192.0.2.1"), ipc.Port{Number: 443}}} },
+		func(d *Decision) { d.Port = ipc.Port{Number: 443, Proto: ipc.ProtoTCP} },
+		func(d *Decision) { d.Granted = []Opened{{Addr: netip.MustParseAddr("192.0.2.2")}} },
 		func(d *Decision) { d.Learnt = []name.Name{wire("x")} },
 		func(d *Decision) { d.Refused = []netip.Addr{netip.MustParseAddr("169.254.169.254")} },
 		func(d *Decision) { d.Questions = []ipc.Question{{Name: wire("evil", "example"), Type: 28, Class: 1}} },
@@ -539,7 +541,7 @@ func TestOpenedIsNotPushedOut(t *testing.T) {
 	take(t, out)
 	opened := numbered(-1)
 	opened.Verdict, opened.Reason = ipc.Accept, ipc.ReasonNone
-	opened.Granted = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+	opened.Granted = []Opened{{Addr: netip.MustParseAddr("192.0.2.1")}}
 	f.push(opened)
 	if lines := take(t, out); len(lines) != 1 || lines[0]["granted"] != "192.0.2.1" {
 		t.Errorf("%v", lines)
@@ -593,5 +595,21 @@ func TestLostToAFullDisk(t *testing.T) {
 	}
 	if err := l.Close(5 * time.Second); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestOpenedString is written as the configuration writes it.
+func TestOpenedString(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	for o, want := range map[Opened]string{
+		{v4, ipc.Port{}}:                                "192.0.2.1",
+		{v4, ipc.Port{Number: 443}}:                     "192.0.2.1:443",
+		{v6, ipc.Port{}}:                                "2001:db8::1",
+		{v6, ipc.Port{Number: 53, Proto: ipc.ProtoUDP}}: "[2001:db8::1]:53/udp",
+		{v6, ipc.Port{Number: 53, Proto: ipc.ProtoTCP}}: "[2001:db8::1]:53/tcp",
+	} {
+		if got := o.String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

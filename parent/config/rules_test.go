@@ -480,7 +480,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// The totals of all filters' names and addresses, without parsing four million of them.
+// The totals of all filters' names and addresses, without parsing two million of them.
 func TestTotalNames(t *testing.T) {
 	half := rawList{entries: make([]string, ipc.MaxHostnames/2)}
 	most := rawList{entries: make([]string, maxAddresses-1)}
@@ -491,7 +491,7 @@ func TestTotalNames(t *testing.T) {
 		t.Errorf("the bound itself is refused: %v", r.err())
 	}
 	checkTotal(append(filters, rawFilter{allowed: last, addresses: last}), r)
-	const want = "f.toml: filters: 4194305 host names in all, more than 4194304\n" +
+	const want = "f.toml: filters: 2097153 host names in all, more than 2097152\n" +
 		"f.toml: filters: 65537 allowed addresses in all, more than 65536"
 	if err := r.err(); err == nil || err.Error() != want {
 		t.Errorf("got %v", err)

@@ -223,7 +223,7 @@ func (h *holder) logResponse(f *ipc.ResponseFact, p *Plan, grants []ipc.Grants) 
 	if len(d.Questions) == 0 {
 		d.Questions = p.Questions // an error that does not repeat its question
 	}
-	granted := addressesOf(grants)
+	granted := openedBy(grants)
 	if len(granted)+len(d.Learnt) > 0 {
 		d.For = max(p.Lasts, h.learntFor(p)).String()
 	}
@@ -247,10 +247,9 @@ func (h *holder) learntFor(p *Plan) time.Duration {
 	return h.policy.Filters[p.Filter].AllowAnswersFor
 }
 
-func addressesOf(grants []ipc.Grants) []netip.Addr {
-	var all []netip.Addr
+func openedBy(grants []ipc.Grants) (all []logging.Opened) {
 	for i := range grants {
-		grants[i].Each(func(a netip.Addr) { all = append(all, a) })
+		grants[i].Each(func(a netip.Addr) { all = append(all, logging.Opened{Addr: a, Port: grants[i].Port}) })
 	}
 	return all
 }
