@@ -2,6 +2,7 @@ package ipc
 
 import (
 	"fmt"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -70,24 +71,29 @@ func AwaitRoom(fd int) error {
 	return nil
 }
 
-// Wait blocks until at least one descriptor is ready. The result is valid
-// until the next call.
-func (p *Poller) Wait() ([]Event, error) {
-	for {
-		// epoll_pwait is what the Go runtime calls itself, so this needs no
-		// further name in a child's list; the wrapper in x/sys uses epoll_wait.
-		n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, FDPoll,
-			uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), ^uintptr(0), 0, 0)
-		if errno == unix.EINTR {
-			continue
-		}
-		if errno != 0 {
-			return nil, fmt.Errorf("epoll_pwait: %w", errno)
-		}
-		p.ready = p.ready[:0]
-		for _, ev := range p.events[:n] {
-			p.ready = append(p.ready, Event{int(ev.Fd), ev.Events&unix.EPOLLHUP != 0})
-		}
+// Forever is a limit for Wait that is none.
+const Forever time.Duration = -1
+
+// Wait blocks until at least one descriptor is ready, or limit has passed; it
+// may return early with none. The result is valid until the next call.
+func (p *Poller) Wait(limit time.Duration) ([]Event, error) {
+	timeout := ^uintptr(0)
+	if limit >= 0 { // rounded up: at the end of it what was waited for is due
+		timeout = uintptr(min(limit, time.Hour)+time.Millisecond-1) / uintptr(time.Millisecond)
+	}
+	// epoll_pwait is what the Go runtime calls itself, so this needs no
+	// further name in a child's list; the wrapper in x/sys uses epoll_wait.
+	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT, FDPoll,
+		uintptr(unsafe.Pointer(&p.events[0])), uintptr(len(p.events)), timeout, 0, 0)
+	p.ready = p.ready[:0]
+	if errno == unix.EINTR {
 		return p.ready, nil
 	}
+	if errno != 0 {
+		return nil, fmt.Errorf("epoll_pwait: %w", errno)
+	}
+	for _, ev := range p.events[:n] {
+		p.ready = append(p.ready, Event{int(ev.Fd), ev.Events&unix.EPOLLHUP != 0})
+	}
+	return p.ready, nil
 }

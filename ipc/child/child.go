@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,6 +33,13 @@ type Worker interface {
 	Change(p *ipc.Policy) error
 	// Close is called once at the end, with the parent gone or err the reason.
 	Close()
+}
+
+// Ticker is a Worker that has something to do when time has passed.
+type Ticker interface {
+	// Tick is called before every wait. It does what is due and returns how
+	// long it may be until the next call, or ipc.Forever.
+	Tick() (time.Duration, error)
 }
 
 // Main is the life of a child: args are those after the role. It returns the
@@ -146,8 +154,16 @@ func receivePolicy(control policyReceiver) (*ipc.Policy, error) {
 func loop(poller *ipc.Poller, control policyReceiver, w Worker) error {
 	c := changes{control: control, worker: w}
 	n := neighbours{poller: poller, worker: w, silent: map[int]bool{}}
+	ticker, _ := w.(Ticker)
 	for {
-		ready, err := poller.Wait()
+		limit := ipc.Forever
+		if ticker != nil {
+			var err error
+			if limit, err = ticker.Tick(); err != nil {
+				return err
+			}
+		}
+		ready, err := poller.Wait(limit)
 		if err != nil {
 			return err
 		}
