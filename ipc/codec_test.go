@@ -42,7 +42,7 @@ func roundTrip[T any, M message[T]](t *testing.T, values []T, newS func(int) *Se
 func TestRoundTrip(t *testing.T) {
 	t.Run("requests", func(t *testing.T) {
 		full := sampleRequest()
-		roundTrip(t, []RequestFact{full, {Packet: Packet{Handle: 1}, Drop: ReasonNotIP}, full}, NewRequestSender, NewRequestReceiver)
+		roundTrip(t, []RequestFact{full, sampleSegment(), {Packet: Packet{Handle: 1}, Drop: ReasonNotIP}, full}, NewRequestSender, NewRequestReceiver)
 	})
 	t.Run("responses", func(t *testing.T) {
 		full := sampleResponse()
@@ -100,6 +100,7 @@ func worstResponse() ResponseFact {
 	f.State, f.InIf, f.OutIf, f.UID, f.Handle = ConnOther, 1<<32-1, 1<<32-1, 1<<32-1, 1<<32-1
 	f.Src, f.Dst = Address(strings.Repeat("\xff", 16)), Address(strings.Repeat("\xff", 16))
 	f.SrcPort, f.DstPort = 65535, 65535
+	f.Proto, f.Segment = ProtoTCP, Segment{Kind: SegmentMessage, More: true}
 	for range MaxQuestions {
 		f.Questions = append(f.Questions, Question{longName(name.MaxWire), 65535, 65535})
 	}

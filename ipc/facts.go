@@ -142,6 +142,7 @@ func validateDump(dump string) error {
 type RequestFact struct {
 	Packet
 	Drop      Reason
+	Segment   Segment // of TCP
 	TxID      uint16
 	Questions []Question
 	Dump      string // the message as printable ASCII lines, only when the policy asks (-f)
@@ -155,8 +156,12 @@ func (f *RequestFact) Validate() error {
 	if !f.Drop.Valid() {
 		return fmt.Errorf("reason %d", f.Drop)
 	}
-	if f.Drop == ReasonNone && (!f.HasFlow() || len(f.Questions) == 0) {
+	isMessage := f.Proto != ProtoTCP || f.Segment.Kind == SegmentMessage
+	if f.Drop == ReasonNone && (!f.HasFlow() || isMessage && len(f.Questions) == 0) {
 		return errors.New("an acceptable request without a flow or question")
+	}
+	if err := f.Segment.validate(&f.Packet, f.Drop, len(f.Questions)); err != nil {
+		return err
 	}
 	if err := validateDump(f.Dump); err != nil {
 		return err
@@ -232,6 +237,7 @@ type ResponseFact struct {
 	Packet
 	Drop       Reason
 	AnswerDrop Reason
+	Segment    Segment // of TCP
 	TxID       uint16
 	RCode      uint8
 	Truncated  bool // TC: passes when paired, grants nothing; records are not told
@@ -259,6 +265,12 @@ func (f *ResponseFact) Validate() error {
 	}
 	if f.Drop == ReasonNone && !f.HasFlow() {
 		return errors.New("a response without a flow")
+	}
+	if err := f.Segment.validate(&f.Packet, f.Drop, len(f.Questions)); err != nil {
+		return err
+	}
+	if len(f.Segment.Also) > 0 { // nothing of a response is held
+		return errors.New("a response that decides other packets")
 	}
 	if err := validateDump(f.Dump); err != nil {
 		return err

@@ -16,7 +16,7 @@ const (
 	ReasonCutShort        // the kernel copied less than the packet, or the packet is shorter than it says
 	ReasonFragment        // an IP fragment: its ports cannot be believed
 	ReasonSuperPacket     // a segmentation-offload packet: several datagrams on the wire
-	ReasonNotUDP          // another transport than UDP
+	ReasonNotUDP          // another transport than UDP and TCP
 	ReasonBadUDP          // UDP length that disagrees with the packet
 	ReasonMappedPacket    // an IPv6 packet to or from ::ffff:0:0/96
 	ReasonExtensionHeader // an IPv6 extension header that cannot be walked, or a routing header
@@ -57,6 +57,17 @@ const (
 	// More of the policy (found by the allowlist holder).
 	ReasonQueryType // a record type that the filter does not allow
 
+	// What a TCP segment is (found by a dnsworker, where not said otherwise).
+	ReasonBadTCP          // a TCP header that contradicts itself, or urgent data
+	ReasonSynData         // data in a segment that opens a connection (TCP Fast Open)
+	ReasonNoConnection    // its connection was not seen to begin, or had to make room (also found by the holder)
+	ReasonOutOfOrder      // something before it is missing, or it is older than what is remembered
+	ReasonOverlap         // octets that differ from those that came before
+	ReasonRepeated        // a copy of what is held
+	ReasonTooManySegments // a message in more segments, or a segment with more messages, than are held
+	ReasonHeldTooLong     // the rest of its message did not come
+	ReasonConnRefused     // something before it in its connection was refused (also found by the holder)
+
 	reasonEnd
 )
 
@@ -66,7 +77,7 @@ var reasonText = [reasonEnd]string{
 	ReasonCutShort:           "packet cut short",
 	ReasonFragment:           "IP fragment",
 	ReasonSuperPacket:        "several datagrams in one packet",
-	ReasonNotUDP:             "not UDP",
+	ReasonNotUDP:             "neither UDP nor TCP",
 	ReasonBadUDP:             "bad UDP length",
 	ReasonMappedPacket:       "IPv6 packet with an IPv4-mapped address",
 	ReasonExtensionHeader:    "IPv6 extension headers not acceptable",
@@ -98,6 +109,16 @@ var reasonText = [reasonEnd]string{
 	ReasonSourceRoute:        "source route",
 	ReasonNoPorts:            "address not granted for all ports, and the ports cannot be read",
 	ReasonQueryType:          "record type not allowed",
+
+	ReasonBadTCP:          "bad TCP header",
+	ReasonSynData:         "data while the connection opens",
+	ReasonNoConnection:    "connection not known",
+	ReasonOutOfOrder:      "TCP segment out of order",
+	ReasonOverlap:         "TCP segment contradicts an earlier one",
+	ReasonRepeated:        "copy of a TCP segment that waits",
+	ReasonTooManySegments: "too many TCP segments or messages at once",
+	ReasonHeldTooLong:     "rest of the message did not come",
+	ReasonConnRefused:     "connection was refused before",
 }
 
 // Reasons are all of them but ReasonNone.

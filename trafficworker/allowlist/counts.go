@@ -13,7 +13,7 @@ type Counts struct {
 	Pending, Learnt, Grants int
 	// Learnt names and grants that had to make room at a bound.
 	LearntEvicted, GrantsEvicted uint64
-	// Packets accepted.
+	// Messages accepted; TCP segments that complete none are not counted.
 	Requests, Responses uint64
 	// Packets dropped, by reason.
 	Drops map[ipc.Reason]uint64

@@ -15,6 +15,11 @@
 // changes nothing but that the pending request is used up; Commit then learns
 // all of it or, when the grants could not be handed over, NotSent nothing.
 //
+// TCP connections are known here from both sides: the request parser tells of a
+// SYN, the response parser of the SYN-ACK that confirms it. Data passes in
+// between, until something of that direction was refused. After that nothing of
+// the direction passes, whatever a parser says: to it, what was told is decided.
+//
 // It reads: facts from the two dnsworkers, which have passed Validate and are
 // believed no further. Either parser may be owned by an attacker. Whoever owns
 // the request parser can have requests of any name accepted but gets no answer

@@ -17,6 +17,8 @@ type Engine struct {
 	rules     []rules              // by filter
 	resolvers map[ipc.Address]bool
 
+	connections *connections
+
 	pending *pending
 	learnt  *expiring.Group[name.Name, proofs]
 	grants  *expiring.Group[[16]byte, proofs] // by address, IPv4 as IPv4-mapped: why the trafficworker's are open
@@ -31,13 +33,15 @@ func New(p *ipc.Policy) (*Engine, error) {
 		return nil, fmt.Errorf("allowlist: policy: %w", err)
 	}
 	e := &Engine{
-		queues:    make(map[uint32]ipc.Queue, len(p.Queues)),
-		rules:     make([]rules, len(p.Filters)),
-		resolvers: make(map[ipc.Address]bool, len(p.Resolvers)),
-		pending:   newPending(len(p.Filters), p.Settings.InterfaceCheck),
-		learnt:    expiring.NewGroup[name.Name, proofs](len(p.Filters), MaxLearnt, MaxLearnt),
-		grants:    expiring.NewGroup[[16]byte, proofs](len(p.Filters), ipc.MaxGrantsOfFilter, ipc.MaxGrants),
-		counts:    Counts{Drops: make(map[ipc.Reason]uint64)},
+		queues:      make(map[uint32]ipc.Queue, len(p.Queues)),
+		rules:       make([]rules, len(p.Filters)),
+		resolvers:   make(map[ipc.Address]bool, len(p.Resolvers)),
+		connections: newConnections(len(p.Filters)),
+
+		pending: newPending(len(p.Filters), p.Settings.InterfaceCheck),
+		learnt:  expiring.NewGroup[name.Name, proofs](len(p.Filters), MaxLearnt, MaxLearnt),
+		grants:  expiring.NewGroup[[16]byte, proofs](len(p.Filters), ipc.MaxGrantsOfFilter, ipc.MaxGrants),
+		counts:  Counts{Drops: make(map[ipc.Reason]uint64)},
 	}
 	for _, q := range p.Queues {
 		e.queues[q.Handle] = q
@@ -83,9 +87,11 @@ type Plan struct {
 	names     []taught[name.Name]
 	addresses []answered
 	done      bool
+
+	connection *connection // that a message came by, if it is known
 }
 
-// Request judges one packet of a request queue. An accepted request is from
+// Request judges one UDP packet of a request queue (see Requests). An accepted request is from
 // then on pending. An error is a breach of protocol by the sender: the fact
 // names a queue that this edge does not have. The fact must have passed
 // Validate and must not be changed afterwards.
@@ -105,17 +111,28 @@ func (e *Engine) Request(now ipc.Instant, f *ipc.RequestFact) (Outcome, error) {
 }
 
 func (e *Engine) request(now ipc.Instant, filter uint32, f *ipc.RequestFact, o *Outcome) ipc.Reason {
-	if f.Drop != ipc.ReasonNone {
-		return f.Drop
-	}
-	if f.State != ipc.ConnUnknown && f.State != ipc.ConnNew && f.State != ipc.ConnEstablished {
-		return ipc.ReasonConnState
-	}
-	if reason := e.judge(now, filter, f.Dst, f.Questions, o); reason != ipc.ReasonNone {
+	if reason := e.requestMessage(now, filter, f, o); reason != ipc.ReasonNone {
 		return reason
 	}
 	return e.pending.add(now, filter, f)
 }
+
+// requestMessage is request up to where the request becomes pending.
+func (e *Engine) requestMessage(now ipc.Instant, filter uint32, f *ipc.RequestFact, o *Outcome) ipc.Reason {
+	switch {
+	case f.Drop != ipc.ReasonNone:
+		return f.Drop
+	case !requestState(f.State):
+		return ipc.ReasonConnState
+	}
+	return e.judge(now, filter, f.Dst, f.Questions, o)
+}
+
+func requestState(s ipc.ConnState) bool {
+	return s == ipc.ConnUnknown || s == ipc.ConnNew || s == ipc.ConnEstablished
+}
+
+func responseState(s ipc.ConnState) bool { return s == ipc.ConnUnknown || s == ipc.ConnEstablished }
 
 // Response judges one packet of a response queue. Whatever it says, nothing
 // has changed yet but that a request which the packet answers is used up: an
@@ -132,17 +149,26 @@ func (e *Engine) Response(now ipc.Instant, f *ipc.ResponseFact) (Plan, error) {
 		return p, nil
 	}
 	p.Verdict = ipc.Accept
-	e.counts.Responses++
+	if isMessage(f) {
+		e.counts.Responses++
+	}
 	e.counts.Special += uint64(len(p.Special))
 	e.counts.LeftOut += uint64(f.LeftOut)
 	return p, nil
 }
 
 func (e *Engine) response(now ipc.Instant, f *ipc.ResponseFact, p *Plan) ipc.Reason {
+	if f.Proto == ipc.ProtoTCP {
+		return e.responseSegment(now, f, p)
+	}
+	return e.responseMessage(now, f, p)
+}
+
+func (e *Engine) responseMessage(now ipc.Instant, f *ipc.ResponseFact, p *Plan) ipc.Reason {
 	if f.Drop != ipc.ReasonNone {
 		return f.Drop
 	}
-	if f.State != ipc.ConnUnknown && f.State != ipc.ConnEstablished {
+	if !responseState(f.State) {
 		return ipc.ReasonConnState
 	}
 	r, reason := e.pending.take(now, f)
@@ -209,6 +235,9 @@ func (e *Engine) NotSent(p *Plan) {
 	p.Verdict, p.Reason = ipc.Drop, ipc.ReasonGrantNotSent
 	p.Grants, p.Names, p.Special = nil, nil, nil
 	p.bases, p.names, p.addresses = nil, nil, nil
+	if p.connection != nil { // what comes again would pass without its grants
+		p.connection.responsesRefused = true
+	}
 	e.counts.Responses--
 	e.counts.Drops[ipc.ReasonGrantNotSent]++
 }

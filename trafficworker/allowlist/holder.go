@@ -35,6 +35,7 @@ type holder struct {
 	policy    *ipc.Policy
 	engine    *Engine
 	requests  *ipc.Receiver[ipc.RequestFact, *ipc.RequestFact]
+	segment   []*ipc.RequestFact // what was told so far of one of a request queue, and is not all
 	responses *ipc.Receiver[ipc.ResponseFact, *ipc.ResponseFact]
 	grants    *ipc.Sender[ipc.Grants]
 	owed      []ipc.Grants // what the trafficworker has to be told before anything else
@@ -95,16 +96,30 @@ func (h *holder) request(now ipc.Instant) error {
 	if err != nil {
 		return err
 	}
-	o, err := h.engine.Request(now, f)
+	if len(h.segment) == ipc.MaxPipelined {
+		return fmt.Errorf("more than %d messages in a segment", ipc.MaxPipelined)
+	}
+	if h.segment = append(h.segment, f); f.Segment.More {
+		return nil
+	}
+	facts := h.segment
+	h.segment = nil
+	outcomes, err := h.engine.Requests(now, facts)
 	if err != nil {
 		return err
 	}
-	if err := h.verdicts.Give(ipc.VerdictRecord{Handle: f.Handle, ID: f.ID, Verdict: o.Verdict}); err != nil {
-		return err
+	for _, id := range append(f.Segment.Also, ipc.PacketID{Handle: f.Handle, ID: f.ID}) {
+		if err := h.verdicts.Give(ipc.VerdictRecord{Handle: id.Handle, ID: id.ID, Verdict: outcomes[0].Verdict}); err != nil {
+			return err
+		}
 	}
-	d := h.decision(logging.EventRequest, &f.Packet, &o)
-	d.Questions, d.Dump = f.Questions, f.Dump
-	h.log.Decide(d)
+	for i, f := range facts {
+		if o := &outcomes[i]; o.Verdict == ipc.Drop || len(f.Questions) > 0 { // a part of a message is no news
+			d := h.decision(logging.EventRequest, &f.Packet, o)
+			d.Questions, d.Dump = f.Questions, f.Dump
+			h.log.Decide(d)
+		}
+	}
 	return nil
 }
 
@@ -123,10 +138,14 @@ func (h *holder) response(now ipc.Instant) error {
 			return err
 		}
 	}
-	if err := h.verdicts.Give(ipc.VerdictRecord{Handle: f.Handle, ID: f.ID, Verdict: p.Verdict}); err != nil {
-		return err
+	if !f.Segment.More { // the last message's: one that was dropped has those after it dropped
+		if err := h.verdicts.Give(ipc.VerdictRecord{Handle: f.Handle, ID: f.ID, Verdict: p.Verdict}); err != nil {
+			return err
+		}
 	}
-	h.logResponse(f, &p, granted)
+	if p.Verdict == ipc.Drop || isMessage(f) {
+		h.logResponse(f, &p, granted)
+	}
 	return nil
 }
 

@@ -7,11 +7,11 @@ import "github.com/capnspacehook/egress-eddie/ipc"
 // tells o what decided.
 func (e *Engine) judge(now ipc.Instant, filter uint32, server ipc.Address, questions []ipc.Question, o *Outcome) ipc.Reason {
 	r := &e.rules[filter]
+	if !e.mayAsk(filter, server) {
+		return ipc.ReasonResolverNotTrusted
+	}
 	if r.AllowAll {
 		return ipc.ReasonNone
-	}
-	if len(e.resolvers) > 0 && !e.resolvers[server] {
-		return ipc.ReasonResolverNotTrusted
 	}
 	for i, q := range questions {
 		if q.Class != classIN {
@@ -33,6 +33,12 @@ func (e *Engine) judge(now ipc.Instant, filter uint32, server ipc.Address, quest
 		}
 	}
 	return ipc.ReasonNone
+}
+
+// mayAsk reports whether a filter's clients may talk to a server at all: one
+// that grants must trust it.
+func (e *Engine) mayAsk(filter uint32, server ipc.Address) bool {
+	return e.rules[filter].AllowAll || len(e.resolvers) == 0 || e.resolvers[server]
 }
 
 // classIN is the class of the Internet, RFC 1035 section 3.2.4.

@@ -134,7 +134,7 @@ func (p *pending) take(now ipc.Instant, f *ipc.ResponseFact) (*record, ipc.Reaso
 		if r.until <= now || !unasked && !slices.Equal(r.questions, f.Questions) {
 			continue
 		}
-		if !p.interfacesFit(r, f) {
+		if !p.interfacesFit(r.inIf, r.outIf, &f.Packet) {
 			reason = ipc.ReasonInterface
 			continue
 		}
@@ -151,20 +151,21 @@ func (p *pending) take(now ipc.Instant, f *ipc.ResponseFact) (*record, ipc.Reaso
 	return match, ipc.ReasonNone
 }
 
-// interfacesFit reports whether a response came in where its request went
-// out, and goes where that came from, as far as the kernel names both.
+// interfacesFit reports whether a response came in where its request (which
+// came by inIf and left by outIf) went out, and goes where that came from, as
+// far as the kernel names both.
 //
 // A request that came in and has no way out was taken in by this host (hook
 // INPUT): only what this host itself sends, which came in nowhere, answers
 // it. Without that the asker could send itself "the host's" answer and have
 // the host forward it.
-func (p *pending) interfacesFit(r *record, f *ipc.ResponseFact) bool {
+func (p *pending) interfacesFit(inIf, outIf uint32, response *ipc.Packet) bool {
 	if !p.checkInterface {
 		return true
 	}
 	differ := func(a, b uint32) bool { return a != 0 && b != 0 && a != b }
-	takenIn := r.inIf != 0 && r.outIf == 0
-	return !(takenIn && f.InIf != 0) && !differ(r.outIf, f.InIf) && !differ(r.inIf, f.OutIf)
+	takenIn := inIf != 0 && outIf == 0
+	return !(takenIn && response.InIf != 0) && !differ(outIf, response.InIf) && !differ(inIf, response.OutIf)
 }
 
 // purge takes back what a filter waited for in vain. Every record is taken

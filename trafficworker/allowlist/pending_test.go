@@ -15,7 +15,7 @@ func TestAResponseMustMatchTheWholeKey(t *testing.T) {
 		want  ipc.Reason
 	}{
 		"transaction id":   {func(a *answer) { a.TxID++ }, ipc.ReasonNoRequest},
-		"protocol":         {func(a *answer) { a.Proto = ipc.ProtoTCP }, ipc.ReasonNoRequest},
+		"protocol":         {func(a *answer) { a.Proto, a.Segment.Kind = ipc.ProtoTCP, ipc.SegmentMessage }, ipc.ReasonNoConnection},
 		"server":           {func(a *answer) { a.Src = ipc.AddressOf(ip("10.0.0.54")) }, ipc.ReasonNoRequest},
 		"client":           {func(a *answer) { a.Dst = ipc.AddressOf(ip("10.0.0.3")) }, ipc.ReasonNoRequest},
 		"server port":      {func(a *answer) { a.SrcPort++ }, ipc.ReasonNoRequest},

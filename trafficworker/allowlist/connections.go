@@ -1,0 +1,124 @@
+package allowlist
+
+import (
+	"time"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// Bounds of the TCP connections that are known. The filters share the room; at
+// its bound a filter forgets the connection that it used least recently.
+const (
+	// MaxConnections is the room of all filters together. With more than 256
+	// filters each still has minConnections.
+	MaxConnections = 4096
+	minConnections = 16
+	// connectionFor is how long a connection may be idle.
+	connectionFor = 2 * time.Minute
+)
+
+// connection is a TCP connection of a client to a server, as its client's
+// filter and the server have told of it.
+type connection struct {
+	key         pendingKey // with transaction id 0
+	filter      uint32
+	inIf, outIf uint32 // of the SYN
+	until       ipc.Instant
+
+	// number is the SYN's. Confirmed: the server began a stream after exactly
+	// it. Before that no data passes: the parsers begin anew with every SYN, and
+	// a server in the midst of an older connection would take what follows for
+	// the rest of a message that it has half of.
+	number    uint32
+	confirmed bool
+
+	requestsRefused, responsesRefused bool // nothing of it passes any more
+
+	older, newer *connection // the filter's others
+}
+
+// connections are all of them.
+type connections struct {
+	room    int // of a filter
+	byKey   map[pendingKey]*connection
+	filters []idle
+}
+
+// idle is one filter's connections in the order of their last use, which is
+// that of their ends.
+type idle struct {
+	oldest, newest *connection
+	len            int
+}
+
+func newConnections(filters int) *connections {
+	return &connections{
+		room:    max(minConnections, MaxConnections/filters),
+		byKey:   make(map[pendingKey]*connection),
+		filters: make([]idle, filters),
+	}
+}
+
+// open records that a client of a filter begins a connection. An older one
+// with the same addresses and ports is forgotten, whoever's it was: no two can be
+// open at once.
+func (c *connections) open(now ipc.Instant, filter uint32, f *ipc.RequestFact) {
+	key := keyOf(&f.Packet, 0, f.Src, f.Dst, f.SrcPort, f.DstPort)
+	if old := c.byKey[key]; old != nil {
+		c.remove(old)
+	}
+	w := &c.filters[filter]
+	for w.oldest != nil && (w.oldest.until <= now || w.len >= c.room) {
+		c.remove(w.oldest)
+	}
+	conn := &connection{key: key, filter: filter, inIf: f.InIf, outIf: f.OutIf, number: f.Segment.Number, until: now.Add(connectionFor)}
+	c.byKey[key] = conn
+	w.link(conn)
+}
+
+// find is the connection with this key, which is in use now, or nil.
+func (c *connections) find(now ipc.Instant, key pendingKey) *connection {
+	conn := c.byKey[key]
+	if conn == nil {
+		return nil
+	}
+	if conn.until <= now {
+		c.remove(conn)
+		return nil
+	}
+	w := &c.filters[conn.filter]
+	w.unlink(conn)
+	conn.until = now.Add(connectionFor)
+	w.link(conn)
+	return conn
+}
+
+func (c *connections) remove(conn *connection) {
+	delete(c.byKey, conn.key)
+	c.filters[conn.filter].unlink(conn)
+}
+
+func (w *idle) link(c *connection) {
+	c.older, c.newer = w.newest, nil
+	if w.newest != nil {
+		w.newest.newer = c
+	} else {
+		w.oldest = c
+	}
+	w.newest = c
+	w.len++
+}
+
+func (w *idle) unlink(c *connection) {
+	if c.older != nil {
+		c.older.newer = c.newer
+	} else {
+		w.oldest = c.newer
+	}
+	if c.newer != nil {
+		c.newer.older = c.older
+	} else {
+		w.newest = c.older
+	}
+	w.len--
+}

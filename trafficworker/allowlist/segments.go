@@ -1,0 +1,203 @@
+package allowlist
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// Requests judges one packet of a request queue and those that it decides
+// besides: facts are all that was told of it, more than one for a TCP segment
+// with several messages. There is an outcome for each fact, and all have the
+// same verdict. Otherwise it is as Request.
+func (e *Engine) Requests(now ipc.Instant, facts []*ipc.RequestFact) ([]Outcome, error) {
+	last := facts[len(facts)-1]
+	if last.Proto != ipc.ProtoTCP && len(facts) == 1 {
+		o, err := e.Request(now, last)
+		return []Outcome{o}, err
+	}
+	q, err := e.checkSegment(facts)
+	if err != nil {
+		return nil, err
+	}
+	outcomes := make([]Outcome, len(facts))
+	for i := range outcomes {
+		outcomes[i] = Outcome{Verdict: ipc.Drop, Queue: q.Number, Filter: int(q.Filter)}
+	}
+	e.segments(now, q.Filter, facts, outcomes)
+	e.countSegments(facts, outcomes)
+	return outcomes, nil
+}
+
+// checkSegment is the queue of a segment, or how the sender broke the protocol.
+func (e *Engine) checkSegment(facts []*ipc.RequestFact) (ipc.Queue, error) {
+	last := facts[len(facts)-1]
+	q, ok := e.queues[last.Handle]
+	if !ok || q.Kind != ipc.QueueRequests {
+		return q, fmt.Errorf("allowlist: request on handle %d, which is no request queue", last.Handle)
+	}
+	for _, f := range facts[:len(facts)-1] {
+		if f.Packet != last.Packet || last.Segment.Kind != ipc.SegmentMessage {
+			return q, errors.New("allowlist: messages of two packets, or of none")
+		}
+	}
+	for _, also := range last.Segment.Also {
+		other, ok := e.queues[also.Handle]
+		if !ok || other.Kind != ipc.QueueRequests || other.Filter != q.Filter {
+			return q, fmt.Errorf("allowlist: a request decides a packet of handle %d, which is not of its filter", also.Handle)
+		}
+	}
+	return q, nil
+}
+
+// segments judges facts of one segment and writes the reasons down. With one
+// message that cannot pass none does, and nothing after them in this stream.
+func (e *Engine) segments(now ipc.Instant, filter uint32, facts []*ipc.RequestFact, outcomes []Outcome) {
+	last := facts[len(facts)-1]
+	if last.Segment.Kind != ipc.SegmentMessage {
+		outcomes[0].Reason = e.requestSegment(now, filter, last)
+		return
+	}
+	conn, all := e.requestConnection(now, filter, last)
+	if all == ipc.ReasonNone {
+		for i, f := range facts {
+			if outcomes[i].Reason = e.requestMessage(now, filter, f, &outcomes[i]); outcomes[i].Reason != ipc.ReasonNone {
+				all = ipc.ReasonConnRefused
+			}
+		}
+	}
+	// Only when all are good does any become a request that can be answered.
+	for i := 0; i < len(facts) && all == ipc.ReasonNone; i++ {
+		if outcomes[i].Reason = e.pending.add(now, filter, facts[i]); outcomes[i].Reason != ipc.ReasonNone {
+			all = ipc.ReasonConnRefused
+		}
+	}
+	if all == ipc.ReasonNone {
+		return
+	}
+	for i := range outcomes {
+		if outcomes[i].Reason == ipc.ReasonNone {
+			outcomes[i].Reason = all
+		}
+	}
+	if conn != nil { // for whatever reason: to the parser it is decided, and may pass as such when it comes again
+		conn.requestsRefused = true
+	}
+}
+
+// requestSegment judges a segment that completes no message. What holds no
+// data may go to every server that may be asked, also of a connection that is
+// not known: its end after a restart.
+func (e *Engine) requestSegment(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Reason {
+	if f.Segment.Kind == ipc.SegmentHalt {
+		if conn, _ := e.requestConnection(now, filter, f); conn != nil {
+			conn.requestsRefused = true
+		}
+	}
+	switch {
+	case f.Drop != ipc.ReasonNone:
+		return f.Drop
+	case !requestState(f.State):
+		return ipc.ReasonConnState
+	case !e.mayAsk(filter, f.Dst):
+		return ipc.ReasonResolverNotTrusted
+	}
+	switch f.Segment.Kind {
+	case ipc.SegmentOpen:
+		e.connections.open(now, filter, f)
+		return ipc.ReasonNone
+	case ipc.SegmentBare:
+		e.requestConnection(now, filter, f) // not idle
+		return ipc.ReasonNone
+	case ipc.SegmentData:
+		_, reason := e.requestConnection(now, filter, f)
+		return reason
+	}
+	return ipc.ReasonNoConnection // not reached: the fact is valid
+}
+
+// requestConnection is the connection of a segment with data, and why the
+// data cannot pass, if so.
+func (e *Engine) requestConnection(now ipc.Instant, filter uint32, f *ipc.RequestFact) (*connection, ipc.Reason) {
+	conn := e.connections.find(now, keyOf(&f.Packet, 0, f.Src, f.Dst, f.SrcPort, f.DstPort))
+	switch {
+	case conn == nil || conn.filter != filter:
+		return nil, ipc.ReasonNoConnection
+	case conn.requestsRefused:
+		return conn, ipc.ReasonConnRefused
+	case !conn.confirmed:
+		return conn, ipc.ReasonNoConnection
+	}
+	return conn, ipc.ReasonNone
+}
+
+// responseSegment judges one fact of a TCP segment of a response queue. After
+// a message that did not pass, for whatever reason, nothing does in this stream:
+// to the parser it is decided, and may pass as such when it comes again.
+func (e *Engine) responseSegment(now ipc.Instant, f *ipc.ResponseFact, p *Plan) ipc.Reason {
+	conn, reason := e.responseConnection(now, f, p)
+	switch kind := f.Segment.Kind; {
+	case f.Drop != ipc.ReasonNone && kind != ipc.SegmentMessage:
+		reason = f.Drop
+	case reason != ipc.ReasonNone:
+	case !responseState(f.State):
+		reason = ipc.ReasonConnState
+	case kind == ipc.SegmentOpen:
+		conn.confirmed = true
+	case kind == ipc.SegmentMessage:
+		p.connection = conn
+		reason = e.responseMessage(now, f, p)
+	}
+	if conn != nil && reason != ipc.ReasonNone && (f.Segment.Kind == ipc.SegmentMessage || f.Segment.Kind == ipc.SegmentHalt) {
+		conn.responsesRefused = true
+	}
+	return reason
+}
+
+// responseConnection is the connection of a response's segment, if it is
+// known, and why it cannot pass, if so.
+func (e *Engine) responseConnection(now ipc.Instant, f *ipc.ResponseFact, p *Plan) (*connection, ipc.Reason) {
+	conn := e.connections.find(now, keyOf(&f.Packet, 0, f.Dst, f.Src, f.DstPort, f.SrcPort))
+	if conn == nil {
+		return nil, ipc.ReasonNoConnection
+	}
+	p.Filter = int(conn.filter)
+	switch kind := f.Segment.Kind; {
+	case !e.pending.interfacesFit(conn.inIf, conn.outIf, &f.Packet):
+		return conn, ipc.ReasonInterface
+	case !e.mayAsk(conn.filter, f.Src):
+		return conn, ipc.ReasonResolverNotTrusted
+	case kind == ipc.SegmentBare:
+	case kind == ipc.SegmentOpen:
+		if conn.confirmed || f.Segment.Number != conn.number {
+			return conn, ipc.ReasonNoConnection
+		}
+	case conn.responsesRefused:
+		return conn, ipc.ReasonConnRefused
+	case !conn.confirmed:
+		return conn, ipc.ReasonNoConnection
+	}
+	return conn, ipc.ReasonNone
+}
+
+// isMessage reports whether a fact is about a message, and not a part of one
+// or a segment without.
+func isMessage(f *ipc.ResponseFact) bool {
+	return f.Proto != ipc.ProtoTCP || f.Segment.Kind == ipc.SegmentMessage
+}
+
+// countSegments counts messages, and what else passed.
+func (e *Engine) countSegments(facts []*ipc.RequestFact, outcomes []Outcome) {
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.Reason != ipc.ReasonNone {
+			e.counts.Drops[o.Reason]++
+			continue
+		}
+		o.Verdict = ipc.Accept
+		if facts[i].Segment.Kind == ipc.SegmentMessage {
+			e.counts.Requests++
+		}
+	}
+}
