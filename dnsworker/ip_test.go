@@ -88,9 +88,11 @@ func TestPacketReasons(t *testing.T) {
 		{"IPv6 no next header", serialize(t, header6(59), gopacket.Payload(msg)), ipc.ReasonNotUDP, false},
 		{"IPv6 authentication header", serialize(t, header6(51), gopacket.Payload(msg)), ipc.ReasonNotUDP, false},
 		{"ICMP", edit(good4, 9, 1), ipc.ReasonNotUDP, false},
-		{"TCP", serialize(t, header4(6), &layers.TCP{SrcPort: 40000, DstPort: 5353, SYN: true}), ipc.ReasonNotUDP, true},
-		{"TCP with data", serialize(t, header6(6), &layers.TCP{SrcPort: 40000, DstPort: 5353}, gopacket.Payload(msg)), ipc.ReasonNotUDP, true},
-		{"TCP cut", serialize(t, header4(6), gopacket.Payload(make([]byte, 19))), ipc.ReasonNotUDP, false},
+		{"TCP", serialize(t, header4(6), &layers.TCP{SrcPort: 40000, DstPort: 5353, SYN: true}), ipc.ReasonNoConnection, true},
+		{"TCP with data", serialize(t, header6(6), &layers.TCP{SrcPort: 40000, DstPort: 5353}, gopacket.Payload(msg)), ipc.ReasonNoConnection, true},
+		{"TCP header of 16 octets", edit(serialize(t, header4(6), &layers.TCP{SrcPort: 40000, DstPort: 5353}), 32, 4<<4), ipc.ReasonBadTCP, true},
+		{"TCP header beyond the packet", edit(serialize(t, header4(6), &layers.TCP{SrcPort: 40000, DstPort: 5353}), 32, 6<<4), ipc.ReasonBadTCP, true},
+		{"TCP cut", serialize(t, header4(6), gopacket.Payload(make([]byte, 19))), ipc.ReasonBadTCP, false},
 		{"nothing behind the IPv4 header", serialize(t, header4(17)), ipc.ReasonBadUDP, false},
 		{"7 octets of UDP", serialize(t, header4(17), gopacket.Payload(make([]byte, 7))), ipc.ReasonBadUDP, false},
 		{"UDP length one less", edit(good4, 24, 0, byte(8+len(msg)-1)), ipc.ReasonBadUDP, true},
@@ -161,6 +163,10 @@ func TestMeta(t *testing.T) {
 	valid(t, &f)
 	if f.Drop != ipc.ReasonSuperPacket || !f.HasFlow() || len(f.Questions) != 0 {
 		t.Errorf("GSO: %+v", f)
+	}
+	f = p.Request(m, serialize(t, header4(6), &layers.TCP{SrcPort: 40000, DstPort: 5353}, gopacket.Payload(query(t, "a.", typeA))))
+	if f.Drop != ipc.ReasonNoConnection || p.segment == nil {
+		t.Errorf("a stream's octets in one segment instead of several: %+v", f)
 	}
 }
 

@@ -78,8 +78,8 @@ func newStack() *stack {
 	return s
 }
 
-// decode takes packet apart as far as the DNS header and puts the flow, if it
-// came that far, into out.
+// decode takes packet apart as far as the DNS header, or the data of a TCP
+// segment, and puts the flow, if it came that far, into out.
 func (s *stack) decode(packet []byte, out *ipc.Packet) ipc.Reason {
 	s.ip4, s.ip6, s.udp, s.tcp, s.msg = ipv4{}, ipv6{}, udp{}, tcp{}, message{}
 	if len(packet) == 0 {
@@ -104,12 +104,12 @@ func (s *stack) decode(packet []byte, out *ipc.Packet) ipc.Reason {
 	return ipc.ReasonNotIP // no layer of ours says anything but a fault
 }
 
-// reached is why decoding ended before the DNS header without a fault: no
-// decoder for the transport, or a layer without payload, after which
-// gopacket asks no further layer.
+// reached is why decoding ended before the DNS header or a stream's data
+// without a fault: no decoder for the transport, or a layer without payload,
+// after which gopacket asks no further layer.
 func (s *stack) reached(ip *network) ipc.Reason {
 	switch {
-	case s.msg.octets != nil:
+	case s.msg.octets != nil, s.tcp.known:
 		return ipc.ReasonNone
 	case s.udp.known:
 		return ipc.ReasonBadMessage

@@ -1,6 +1,8 @@
 package dnsworker
 
 import (
+	"github.com/google/gopacket"
+
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/queue"
 )
@@ -38,6 +40,7 @@ type Parser struct {
 	layers   *stack
 	cursor   cursor
 	answers  answers
+	segment  *tcp // that of the last packet, if it is one in good order
 }
 
 // NewParser makes a Parser. With fullDump every fact of a message that can be
@@ -49,6 +52,7 @@ func NewParser(fullDump bool) *Parser {
 
 // decode takes the packet apart as far as the DNS header.
 func (p *Parser) decode(m *Meta, packet []byte, out *ipc.Packet) ipc.Reason {
+	p.segment = nil
 	if m.CapLen > len(packet) {
 		return ipc.ReasonCutShort
 	}
@@ -58,8 +62,13 @@ func (p *Parser) decode(m *Meta, packet []byte, out *ipc.Packet) ipc.Reason {
 	reason := p.layers.decode(packet, out)
 	// The kernel cuts it into several datagrams later, each behind a header of
 	// its own: what is an option here could be a whole query there.
-	if m.GSO {
+	// A TCP segment is a part of one stream, however it is cut.
+	if m.GSO && !p.layers.tcp.known {
 		reason = ipc.ReasonSuperPacket
+	}
+	if reason == ipc.ReasonNone && p.layers.tcp.known {
+		p.segment = &p.layers.tcp
+		reason = ipc.ReasonNoConnection
 	}
 	if reason == ipc.ReasonNone {
 		p.cursor.start(p.layers.msg.octets)
@@ -67,32 +76,34 @@ func (p *Parser) decode(m *Meta, packet []byte, out *ipc.Packet) ipc.Reason {
 	return reason
 }
 
+// message starts on a whole message of a stream.
+func (p *Parser) message(octets []byte) ipc.Reason {
+	if p.layers.msg.DecodeFromBytes(octets, gopacket.NilDecodeFeedback) != nil {
+		return ipc.ReasonBadMessage
+	}
+	p.cursor.start(octets)
+	return ipc.ReasonNone
+}
+
 // Request is the fact of a packet from a request queue. It always passes
-// Validate, whatever the packet, if m does.
+// Validate, whatever the packet, if m does. A TCP segment is dropped by it: what
+// it is depends on its connection (see requestStreams).
 func (p *Parser) Request(m Meta, packet []byte) ipc.RequestFact {
 	f := ipc.RequestFact{Packet: m.packet()}
 	f.Drop = p.decode(&m, packet, &f.Packet)
-	if f.Drop != ipc.ReasonNone {
-		return f
-	}
-	p.request(&f)
-	if p.fullDump {
-		f.Dump = dump(&p.layers.msg)
+	if f.Drop == ipc.ReasonNone {
+		p.request(&f)
 	}
 	return f
 }
 
 // Response is the fact of a packet from a response queue. It always passes
-// Validate, whatever the packet, if m does.
+// Validate, whatever the packet, if m does; see Request.
 func (p *Parser) Response(m Meta, packet []byte) ipc.ResponseFact {
 	f := ipc.ResponseFact{Packet: m.packet()}
 	f.Drop = p.decode(&m, packet, &f.Packet)
-	if f.Drop != ipc.ReasonNone {
-		return f
-	}
-	p.response(&f)
-	if p.fullDump {
-		f.Dump = dump(&p.layers.msg)
+	if f.Drop == ipc.ReasonNone {
+		p.response(&f)
 	}
 	return f
 }

@@ -21,6 +21,9 @@ func (p *Parser) request(f *ipc.RequestFact) {
 	if f.Drop == ipc.ReasonNone && c.off != len(c.msg) {
 		f.Drop = ipc.ReasonTrailingBytes
 	}
+	if p.fullDump {
+		f.Dump = dump(msg)
+	}
 }
 
 // requestHeader looks at the header's bits and counts. RD, AD and CD mean

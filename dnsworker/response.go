@@ -6,6 +6,9 @@ import "github.com/capnspacehook/egress-eddie/ipc"
 // the end of the question section is Drop: there is no key to pair it by.
 // What is wrong after it is AnswerDrop: the key is told, the records are not.
 func (p *Parser) response(f *ipc.ResponseFact) {
+	if p.fullDump {
+		f.Dump = dump(&p.layers.msg)
+	}
 	msg, c := &p.layers.msg, &p.cursor
 	f.TxID = msg.id
 	f.RCode = uint8(msg.flags & maskRCode)

@@ -8,21 +8,55 @@ import (
 	"github.com/capnspacehook/egress-eddie/ipc"
 )
 
-// tcpHeader is the size of RFC 9293's header without options, in octets.
-const tcpHeader = 20
+// The TCP header of RFC 9293 section 3.1.
+const (
+	tcpHeader = 20 // octets, without options
 
-// tcp reads the ports, for the log line, and nothing more: DNS over TCP is
-// not carried, and a packet without a layer above TCP is dropped.
-type tcp struct{ ports }
+	tcpFIN = 1 << 0
+	tcpSYN = 1 << 1
+	tcpRST = 1 << 2
+	tcpACK = 1 << 4
+	tcpURG = 1 << 5
+)
+
+// tcp is a TCP header and what follows it, which is a part of a stream and
+// says nothing alone (see streams). The checksum is not looked at, as with
+// UDP.
+type tcp struct {
+	ports
+	seq, ack uint32
+	flags    uint8
+	payload  []byte
+}
 
 func (*tcp) CanDecode() gopacket.LayerClass    { return layerTCP }
-func (*tcp) NextLayerType() gopacket.LayerType { return gopacket.LayerTypePayload }
+func (*tcp) NextLayerType() gopacket.LayerType { return gopacket.LayerTypeZero }
 func (*tcp) LayerPayload() []byte              { return nil }
 
+// DecodeFromBytes reads the ports even of a header that is refused, for the
+// log line. Urgent data is refused because a receiver may or may not take it
+// out of the stream; pairs of flags that no honest sender sets because
+// nobody knows which one a receiver acts on.
 func (l *tcp) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
 	if len(data) < tcpHeader {
-		return fault(ipc.ReasonNotUDP)
+		return fault(ipc.ReasonBadTCP)
 	}
 	l.ports = ports{binary.BigEndian.Uint16(data), binary.BigEndian.Uint16(data[2:]), true}
+	l.seq, l.ack = binary.BigEndian.Uint32(data[4:]), binary.BigEndian.Uint32(data[8:])
+	l.flags = data[13]
+	header := int(data[12]>>4) * 4
+	if header < tcpHeader || header > len(data) {
+		return fault(ipc.ReasonBadTCP)
+	}
+	l.payload = data[header:]
+	switch hasData := len(l.payload) > 0; {
+	case hasData && l.has(tcpURG|tcpRST), l.has(tcpSYN) && l.has(tcpFIN|tcpRST):
+		return fault(ipc.ReasonBadTCP)
+	case hasData && l.has(tcpSYN):
+		return fault(ipc.ReasonSynData)
+	}
 	return nil
 }
+
+// has reports whether any of these flags is set.
+func (l *tcp) has(flags uint8) bool { return l.flags&flags != 0 }

@@ -3,6 +3,7 @@ package dnsworker
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,11 +21,8 @@ const copyRange = 65531
 func MainRequests(args []string) int {
 	return child.Main(ipc.RoleRequests, args, func(p *ipc.Policy) (child.Worker, error) {
 		sender := ipc.NewRequestSender(ipc.FDRequests)
-		parser := NewParser(p.Settings.FullDNS)
-		return newWorker(p, ipc.QueueRequests, func(m Meta, packet []byte) error {
-			fact := parser.Request(m, packet)
-			return sender.Send(&fact)
-		})
+		streams := newRequestStreams(p, NewParser(p.Settings.FullDNS), sender.Send)
+		return newWorker(p, ipc.QueueRequests, streams.packet, streams.tick)
 	})
 }
 
@@ -32,24 +30,24 @@ func MainRequests(args []string) int {
 func MainResponses(args []string) int {
 	return child.Main(ipc.RoleResponses, args, func(p *ipc.Policy) (child.Worker, error) {
 		sender := ipc.NewResponseSender(ipc.FDResponses)
-		parser := NewParser(p.Settings.FullDNS)
-		return newWorker(p, ipc.QueueResponses, func(m Meta, packet []byte) error {
-			fact := parser.Response(m, packet)
-			return sender.Send(&fact)
-		})
+		streams := newResponseStreams(NewParser(p.Settings.FullDNS), sender.Send)
+		forever := func() (time.Duration, error) { return ipc.Forever, nil }
+		return newWorker(p, ipc.QueueResponses, streams.packet, forever)
 	})
 }
 
-// worker reads packets and tells the holder one fact for each, also for one
-// that it cannot parse: the holder gives every verdict.
+// worker reads packets and has each told to the holder once, at once or when
+// the rest of its message has come, also one that it cannot parse: the holder
+// gives every verdict.
 type worker struct {
 	reader  *queue.Reader
 	handles []uint32 // by slot
-	tell    func(Meta, []byte) error
+	tell    func(ipc.Instant, Meta, []byte) error
+	tick    func() (time.Duration, error)
 }
 
-func newWorker(p *ipc.Policy, kind ipc.QueueKind, tell func(Meta, []byte) error) (child.Worker, error) {
-	w := &worker{reader: queue.NewReader(copyRange), tell: tell}
+func newWorker(p *ipc.Policy, kind ipc.QueueKind, tell func(ipc.Instant, Meta, []byte) error, tick func() (time.Duration, error)) (child.Worker, error) {
+	w := &worker{reader: queue.NewReader(copyRange), tell: tell, tick: tick}
 	for i, q := range p.Queues {
 		if q.Kind != kind || int(q.Slot) != i {
 			return nil, fmt.Errorf("queue %d: %s queue in slot %d", q.Number, q.Kind, q.Slot)
@@ -77,6 +75,7 @@ func (w *worker) Ready(fd int) error {
 	if err != nil {
 		return err
 	}
+	now := ipc.Now()
 	for i := range packets {
 		p := &packets[i]
 		m := Meta{
@@ -91,13 +90,26 @@ func (w *worker) Ready(fd int) error {
 			CapLen:   p.Length,
 			GSO:      p.GSO,
 		}
-		// Without a holder nobody can accept: the packet waits for the
-		// parent, which has seen the death and drops it.
-		if err := w.tell(m, p.Payload); err != nil && !errors.Is(err, unix.EPIPE) {
-			return fmt.Errorf("telling the allowlist: %w", err)
+		if err := heard(w.tell(now, m, p.Payload)); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// Tick drops what was held too long.
+func (w *worker) Tick() (time.Duration, error) {
+	next, err := w.tick()
+	return next, heard(err)
+}
+
+// heard is what an error of telling means. Without a holder nobody can accept:
+// the packet waits for the parent, which has seen the death and drops it.
+func heard(err error) error {
+	if err == nil || errors.Is(err, unix.EPIPE) {
+		return nil
+	}
+	return fmt.Errorf("telling the allowlist: %w", err)
 }
 
 // Close has nothing to do: a dnsworker keeps nothing.

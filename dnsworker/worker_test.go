@@ -25,13 +25,13 @@ func TestWorkerPolicyRefused(t *testing.T) {
 		"no kind":        {Handle: 1},
 		"wrong slot":     {Handle: 1, Kind: ipc.QueueRequests, Slot: 1},
 	} {
-		if _, err := newWorker(&ipc.Policy{Queues: []ipc.Queue{q}}, ipc.QueueRequests, nil); err == nil {
+		if _, err := newWorker(&ipc.Policy{Queues: []ipc.Queue{q}}, ipc.QueueRequests, nil, nil); err == nil {
 			t.Errorf("%s: taken", what)
 		}
 	}
 	w, err := newWorker(&ipc.Policy{Queues: []ipc.Queue{
 		{Handle: 7, Kind: ipc.QueueRequests}, {Handle: 9, Kind: ipc.QueueRequests, Slot: 1},
-	}}, ipc.QueueRequests, nil)
+	}}, ipc.QueueRequests, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestOneFactAPacket(t *testing.T) {
 		var answer error
 		w := &worker{reader: queue.NewReader(copyRange), handles: make([]uint32, fd-ipc.FDQueues+1)}
 		w.handles[fd-ipc.FDQueues] = 77
-		w.tell = func(m Meta, packet []byte) error {
+		w.tell = func(_ ipc.Instant, m Meta, packet []byte) error {
 			f := parser.Request(m, packet)
 			if err := f.Validate(); err != nil {
 				t.Errorf("packet %d: %v", m.ID, err)
