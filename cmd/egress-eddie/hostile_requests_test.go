@@ -32,6 +32,16 @@ func TestOwnedRequestsDoomed(t *testing.T) {
 		by("no-flow", "an acceptable request without a flow or question"),
 		by("state", "connection state 9"),
 		by("reason", "reason 255"),
+		by("segment-udp", "a segment without TCP"),
+		by("segment-none", "TCP without a segment"),
+		by("segment-kind", "segment of kind 200"),
+		by("segment-twice", "packets that are none, or not each its own"),
+		by("segment-itself", "packets that are none, or not each its own"),
+		by("segment-response", "allowlist: a request decides a packet of handle 1, which is not of its filter"),
+		by("segment-traffic", "allowlist: a request decides a packet of handle 5, which is not of its filter"),
+		by("segment-filter", "allowlist: a request decides a packet of handle 7, which is not of its filter"),
+		by("segment-two", "allowlist: messages of two packets, or of none"),
+		by("segment-endless", "more than 1024 messages in a segment"),
 		by("another-edge", "gob type "),
 		by("verdict-frame", "frame is not exactly one gob message"),
 		by("frame-garbage", "frame is not exactly one gob message"),
@@ -40,6 +50,16 @@ func TestOwnedRequestsDoomed(t *testing.T) {
 		by("frame-type", "gob type "),
 		by("frame-types", "gob type "),
 	})
+}
+
+// A query of a stream that nobody began does not pass, whatever it asks.
+func TestOwnedRequestsInvent(t *testing.T) {
+	t.Parallel()
+	o := ownedLab(t, ipc.RoleRequests, "segment-invent", ownedConfig())
+	o.setOff()
+	o.daemon.sees(t, eventRequest, fields{"name": "example.com", "verdict": "drop", "reason": "connection not known"})
+	o.outside("go.example.com")
+	o.idle(t)
 }
 
 // A request that is told to be for an allowed name leaves the host, whatever

@@ -21,6 +21,7 @@ func TestOwnedResponsesDoomed(t *testing.T) {
 		by("handle-traffic", "allowlist: response on handle 5, which is no response queue"),
 		by("handle-never", "allowlist: response on handle 1048576, which is no response queue"),
 		by("addresses", "more addresses than a fact holds"),
+		by("segment-also", "a response that decides other packets"),
 		by("names", "more names or records than a fact holds"),
 		by("names-bytes", "25500 octets of names"),
 		by("owner", "owner or TTL outside its table"),
@@ -51,6 +52,7 @@ func TestOwnedResponsesRefused(t *testing.T) {
 	for _, c := range []struct{ attack, shown, reason string }{
 		{"invent", "go.example.com", "no pending request"},
 		{"another", "example.com", "no pending request"},
+		{"segment-invent", "go.example.com", "connection not known"},
 		{"foreign", "go.example.com", "answer does not belong to the question"},
 	} {
 		t.Run(c.attack, func(t *testing.T) {

@@ -150,6 +150,14 @@ func dnsRules(f family) []string {
 	}
 }
 
+// tcpRules are standardRules, with DNS over TCP on the same queues.
+func tcpRules(f family) []string {
+	return append([]string{
+		fmt.Sprintf("-A INPUT -p tcp --sport 53 -j NFQUEUE --queue-num %d", inboundQueue(f)),
+		fmt.Sprintf("-A OUTPUT -p tcp --dport 53 -j NFQUEUE --queue-num %d", dnsQueue(0, f)),
+	}, standardRules(f)...)
+}
+
 func trafficRule(f family) string {
 	return fmt.Sprintf("-A OUTPUT -m conntrack --ctstate NEW -j NFQUEUE --queue-num %d", trafficQueue(0, f))
 }

@@ -138,9 +138,9 @@ func TestUnusualRequests(t *testing.T) {
 	})
 }
 
-// DNS over TCP is other traffic in this version: the resolver's address was
-// never in an answer.
-func TestTCP(t *testing.T) {
+// DNS over TCP that no rule sends to a DNS queue is other traffic: the
+// resolver's address was never in an answer.
+func TestTCPAsTraffic(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		l := newLab(t)
 		l.dnsmasq(fmt.Sprintf("--host-record=example.com,%v", f.web(1)))

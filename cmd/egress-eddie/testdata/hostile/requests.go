@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/name"
@@ -20,25 +21,48 @@ var requestAttacks = framed(ipc.FDRequests, map[string]attack{
 	"handle-traffic":  altered(func(f *ipc.RequestFact) { f.Handle = 5 }),
 	"handle-never":    altered(func(f *ipc.RequestFact) { f.Handle = 1 << 20 }),
 
-	"name-none":   altered(func(f *ipc.RequestFact) { f.Questions[0].Name = "" }),
-	"name-label":  altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire(string(make([]byte, 64))) + allowed }),
-	"name-long":   altered(func(f *ipc.RequestFact) { f.Questions[0].Name = longName() }),
-	"name-upper":  altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("EXAMPLE", "com") }),
-	"name-cut":    altered(func(f *ipc.RequestFact) { f.Questions[0].Name = allowed[:len(allowed)-1] }),
-	"name-after":  altered(func(f *ipc.RequestFact) { f.Questions[0].Name = allowed + allowed }),
-	"name-dot":    altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("example.com") }),
-	"name-dots":   altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("www.example", "com") }),
-	"name-null":   altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("example", "com\x00") }),
-	"questions":   altered(func(f *ipc.RequestFact) { f.Questions = make([]ipc.Question, 5) }),
-	"questions-0": altered(func(f *ipc.RequestFact) { f.Questions = nil }),
-	"dump-escape": altered(func(f *ipc.RequestFact) { claim(f); f.Dump = "\x1b[2J" }),
-	"dump-long":   altered(func(f *ipc.RequestFact) { claim(f); f.Dump = string(make([]byte, ipc.MaxDump+1)) }),
-	"protocol":    altered(func(f *ipc.RequestFact) { claim(f); f.Proto = 47 }),
-	"families":    altered(func(f *ipc.RequestFact) { claim(f); f.Dst = ipc.Address(make([]byte, 16)) }),
-	"address":     altered(func(f *ipc.RequestFact) { claim(f); f.Src = "abc" }),
-	"no-flow":     altered(func(f *ipc.RequestFact) { claim(f); f.Packet = ipc.Packet{Handle: f.Handle, ID: f.ID} }),
-	"state":       altered(func(f *ipc.RequestFact) { claim(f); f.State = 9 }),
-	"reason":      altered(func(f *ipc.RequestFact) { claim(f); f.Drop = 255 }),
+	"name-none":      altered(func(f *ipc.RequestFact) { f.Questions[0].Name = "" }),
+	"name-label":     altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire(string(make([]byte, 64))) + allowed }),
+	"name-long":      altered(func(f *ipc.RequestFact) { f.Questions[0].Name = longName() }),
+	"name-upper":     altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("EXAMPLE", "com") }),
+	"name-cut":       altered(func(f *ipc.RequestFact) { f.Questions[0].Name = allowed[:len(allowed)-1] }),
+	"name-after":     altered(func(f *ipc.RequestFact) { f.Questions[0].Name = allowed + allowed }),
+	"name-dot":       altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("example.com") }),
+	"name-dots":      altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("www.example", "com") }),
+	"name-null":      altered(func(f *ipc.RequestFact) { f.Questions[0].Name = wire("example", "com\x00") }),
+	"questions":      altered(func(f *ipc.RequestFact) { f.Questions = make([]ipc.Question, 5) }),
+	"questions-0":    altered(func(f *ipc.RequestFact) { f.Questions = nil }),
+	"dump-escape":    altered(func(f *ipc.RequestFact) { claim(f); f.Dump = "\x1b[2J" }),
+	"dump-long":      altered(func(f *ipc.RequestFact) { claim(f); f.Dump = string(make([]byte, ipc.MaxDump+1)) }),
+	"protocol":       altered(func(f *ipc.RequestFact) { claim(f); f.Proto = 47 }),
+	"families":       altered(func(f *ipc.RequestFact) { claim(f); f.Dst = ipc.Address(make([]byte, 16)) }),
+	"address":        altered(func(f *ipc.RequestFact) { claim(f); f.Src = "abc" }),
+	"no-flow":        altered(func(f *ipc.RequestFact) { claim(f); f.Packet = ipc.Packet{Handle: f.Handle, ID: f.ID} }),
+	"state":          altered(func(f *ipc.RequestFact) { claim(f); f.State = 9 }),
+	"reason":         altered(func(f *ipc.RequestFact) { claim(f); f.Drop = 255 }),
+	"segment-udp":    altered(func(f *ipc.RequestFact) { claim(f); f.Segment.Kind = ipc.SegmentMessage }),
+	"segment-none":   altered(func(f *ipc.RequestFact) { claim(f); f.Proto = ipc.ProtoTCP }),
+	"segment-kind":   altered(func(f *ipc.RequestFact) { segment(f); f.Segment.Kind = 200 }),
+	"segment-invent": altered(func(f *ipc.RequestFact) { segment(f) }),
+	"segment-twice": altered(func(f *ipc.RequestFact) {
+		segment(f, ipc.PacketID{Handle: f.Handle, ID: 1 << 20}, ipc.PacketID{Handle: f.Handle, ID: 1 << 20})
+	}),
+	"segment-itself":   altered(func(f *ipc.RequestFact) { segment(f, ipc.PacketID{Handle: f.Handle, ID: f.ID}) }),
+	"segment-response": altered(func(f *ipc.RequestFact) { segment(f, ipc.PacketID{Handle: 1, ID: 1}) }),
+	"segment-traffic":  altered(func(f *ipc.RequestFact) { segment(f, ipc.PacketID{Handle: 5, ID: 1}) }),
+	"segment-filter":   altered(func(f *ipc.RequestFact) { segment(f, ipc.PacketID{Handle: 7, ID: 1}) }),
+	"segment-two": func(m *moment) error {
+		segment(m.request)
+		f := *m.request
+		f.Segment.More = true
+		m.request.ID++
+		return errors.Join(toHolder.Send(&f), toHolder.Send(m.request))
+	},
+	"segment-endless": func(m *moment) error {
+		segment(m.request)
+		m.request.Segment.More = true
+		return repeat(m.request, ipc.MaxPipelined+1)
+	},
 	"another-edge": func(m *moment) error {
 		return ipc.NewGrantSender(ipc.FDRequests).Send(&ipc.Grants{Kind: ipc.GrantsOpen, Filter: 1})
 	},
@@ -52,6 +76,13 @@ func altered(alter func(f *ipc.RequestFact)) attack {
 func claim(f *ipc.RequestFact) {
 	f.Drop = ipc.ReasonNone
 	f.Questions[0].Name = allowed
+}
+
+// segment claims that the packet completes an allowed query of a stream, and
+// decides others.
+func segment(f *ipc.RequestFact, also ...ipc.PacketID) {
+	claim(f)
+	f.Proto, f.Segment = ipc.ProtoTCP, ipc.Segment{Kind: ipc.SegmentMessage, Also: also}
 }
 
 func repeat(f *ipc.RequestFact, times int) error {
