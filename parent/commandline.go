@@ -57,12 +57,15 @@ and everything else to its queues. The user build, by IPv4 and to github.com onl
 
   build="-m owner --uid-owner build"
   iptables -I INPUT 1 -p udp --sport 53 -j NFQUEUE --queue-num 1
+  iptables -I INPUT 1 -p tcp --sport 53 -j NFQUEUE --queue-num 1
   iptables -A OUTPUT $build -p udp --dport 53 -j NFQUEUE --queue-num 1000
+  iptables -A OUTPUT $build -p tcp --dport 53 -j NFQUEUE --queue-num 1000
   iptables -A OUTPUT $build -o lo -j ACCEPT
   iptables -A OUTPUT $build -m conntrack --ctstate ESTABLISHED,RELATED --ctdir ORIGINAL -j ACCEPT
   iptables -A OUTPUT $build -p tcp -j NFQUEUE --queue-num 1001
   iptables -A OUTPUT $build -p udp -j NFQUEUE --queue-num 1001
   iptables -A OUTPUT $build -j REJECT
+  iptables -A OUTPUT -p tcp --dport 53 -m owner ! --socket-exists -j NFQUEUE --queue-num 1000
   ip6tables -A OUTPUT $build ! -o lo -j REJECT
 
 Exit status: 0 stopped, 64 usage, 69 something is lacking or taken, 70 a process

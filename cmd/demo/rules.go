@@ -45,14 +45,20 @@ func rules6(c *config.Config) string {
 func rules(c *config.Config, family func(config.QueuePair) uint16) string {
 	var b strings.Builder
 	b.WriteString("*filter\n")
-	fmt.Fprintf(&b, "-A INPUT -p udp --sport 53 -m conntrack --ctstate ESTABLISHED -j NFQUEUE --queue-num %d\n",
-		family(c.InboundDNSQueue))
+	for _, protocol := range []string{"udp", "tcp"} {
+		fmt.Fprintf(&b, "-A INPUT -p %s --sport 53 -m conntrack --ctstate ESTABLISHED -j NFQUEUE --queue-num %d\n",
+			protocol, family(c.InboundDNSQueue))
+	}
 	for _, f := range c.Filters {
 		user := fmt.Sprintf("-A OUTPUT -m owner --uid-owner %d", uids[f.Name])
-		fmt.Fprintf(&b, "%s -p udp --dport 53 -j NFQUEUE --queue-num %d\n", user, family(f.DNSQueue))
+		for _, protocol := range []string{"udp", "tcp"} {
+			fmt.Fprintf(&b, "%s -p %s --dport 53 -j NFQUEUE --queue-num %d\n", user, protocol, family(f.DNSQueue))
+		}
 		fmt.Fprintf(&b, "%s -m conntrack --ctstate NEW -j NFQUEUE --queue-num %d\n", user, family(f.TrafficQueue))
 		fmt.Fprintf(&b, "%s -m conntrack --ctstate INVALID -j DROP\n", user)
 	}
+	// What the kernel sends for sockets that were closed belongs to no user.
+	fmt.Fprintf(&b, "-A OUTPUT -p tcp --dport 53 -m owner ! --socket-exists -j NFQUEUE --queue-num %d\n", family(c.Filters[0].DNSQueue))
 	b.WriteString("COMMIT\n")
 	return b.String()
 }

@@ -196,11 +196,13 @@ func (l *lab) dnsmasqAt(n *netns, at []netip.Addr, args ...string) *dnsmasq {
 	}
 	cmd := exec.Command("dnsmasq", append(fixed, args...)...)
 	cmd.Stdout, cmd.Stderr = d, d
+	// It forks for every TCP connection, and such a child waits for minutes.
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	if err := n.start(cmd, true); err != nil {
 		l.t.Fatalf("dnsmasq: %v", err)
 	}
 	l.t.Cleanup(func() {
-		cmd.Process.Kill()
+		unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 		cmd.Wait()
 		if l.t.Failed() {
 			l.t.Logf("dnsmasq:\n%s", d.out.String())

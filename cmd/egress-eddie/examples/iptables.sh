@@ -12,10 +12,10 @@ set -eu
 # filtered UIDS DNS_QUEUE TRAFFIC_QUEUE: what a user, or a range of uids, sends.
 filtered() {
     from="-A EDDIE-OUT -m owner --uid-owner $1"
-    # DNS requests, loopback (a stub resolver) included.
+    # DNS requests, loopback (a stub resolver) included; over TCP all segments, with
+    # data or without.
     echo "$from -p udp --dport 53 -j NFQUEUE --queue-num $2"
-    # DNS over TCP cannot be filtered yet: refused, so that clients see it at once.
-    echo "$from -p tcp --dport 53 -j REJECT"
+    echo "$from -p tcp --dport 53 -j NFQUEUE --queue-num $2"
     # Local services.
     echo "$from -o lo -j RETURN"
     # What a judged packet of this side began. Not what somebody outside began:
@@ -35,9 +35,11 @@ rules() {
     echo ":EDDIE-OUT -"
     # Every DNS response. This stands before any rule that accepts established
     # traffic, or answers would pass unseen and grant nothing.
-    echo "-A EDDIE-IN -p udp --sport 53 -m conntrack --ctstate ESTABLISHED -j NFQUEUE --queue-num $1"
-    # What pretends to be an answer to nobody's question.
-    echo "-A EDDIE-IN -p udp --sport 53 -j DROP"
+    for protocol in udp tcp; do
+        echo "-A EDDIE-IN -p $protocol --sport 53 -m conntrack --ctstate ESTABLISHED -j NFQUEUE --queue-num $1"
+        # What pretends to be an answer to nobody's question.
+        echo "-A EDDIE-IN -p $protocol --sport 53 -j DROP"
+    done
 
     filtered _apt "$2" "$3"
     filtered dev "$4" "$5"
@@ -46,9 +48,16 @@ rules() {
     filtered 100000-165535 "$4" "$5"
 
     # Not filtered, but asked: a response passes only if its request was seen.
-    echo "-A EDDIE-OUT -m owner --uid-owner root -p udp --dport 53 -j NFQUEUE --queue-num $6"
+    for protocol in udp tcp; do
+        echo "-A EDDIE-OUT -m owner --uid-owner root -p $protocol --dport 53 -j NFQUEUE --queue-num $6"
+    done
     # Whoever else asks would wait for an answer that cannot pass.
     echo "-A EDDIE-OUT -p udp --dport 53 -m owner ! --uid-owner root -j REJECT"
+    echo "-A EDDIE-OUT -p tcp --dport 53 -m owner --uid-owner 1-4294967294 -j REJECT"
+    # What has no user any more. NB: the kernel sends for a socket that was closed
+    # what was not acknowledged, a refused query too. In any filter's queue that
+    # stays refused, and the end of a connection passes.
+    echo "-A EDDIE-OUT -p tcp --dport 53 -j NFQUEUE --queue-num $6"
     echo "COMMIT"
 }
 
