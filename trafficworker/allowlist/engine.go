@@ -80,7 +80,7 @@ type Plan struct {
 	Questions []ipc.Question // of the request that is answered, if any
 	Grants    []ipc.Grants   // for the trafficworker
 	Names     []name.Name    // to be allowed for questions
-	Special   []netip.Addr   // that pass and are not granted
+	Special   []netip.Addr   // that pass and are not granted: special ones, private ones, too many
 	Lasts     time.Duration  // of the grant that lasts longest
 
 	bases     []basis // by question

@@ -14,6 +14,12 @@ import (
 // stay well below the largest frame.
 const grantsAtOnce = 3072
 
+// maxOpenings bounds what one answer opens, each port of an address counted:
+// otherwise an answer of thousands of addresses, each with many ports, would
+// push out all that others opened and keep everybody waiting. It is what an answer
+// without ports can open.
+const maxOpenings = ipc.MaxAddresses
+
 // answered is an address of a response, the questions from which it was
 // reached, and for how long it may be open.
 type answered struct {
@@ -53,9 +59,22 @@ type lot struct {
 // of the entries that justify it.
 func (p *Plan) grant(now ipc.Instant, r *rules) {
 	lots := map[lot][]netip.Addr{}
-	for _, a := range p.addresses {
+	var known [1 << ipc.MaxQuestions]map[ipc.Port]bool // by answered.from
+	openings, all := 0, p.addresses
+	p.addresses = p.addresses[:0]
+	for _, a := range all {
+		ports := known[a.from]
+		if ports == nil {
+			ports = p.portsOf(a.from, r)
+			known[a.from] = ports
+		}
+		if openings += len(ports); openings > maxOpenings {
+			p.Special = append(p.Special, a.what)
+			continue
+		}
+		p.addresses = append(p.addresses, a)
 		p.Lasts = max(p.Lasts, a.lasts)
-		for port := range p.portsOf(a.from, r) {
+		for port := range ports {
 			l := lot{now.Add(a.lasts), port}
 			lots[l] = append(lots[l], a.what)
 		}

@@ -158,3 +158,19 @@ func TestMostAddressesAreGranted(t *testing.T) {
 		t.Errorf("%d addresses sent, %d held, want %d", sum, e.grants.Len(), ipc.MaxAddresses)
 	}
 }
+
+// TestMaxOpenings: what one answer opens is bounded with its ports counted, and
+// the rest is told as refused.
+func TestMaxOpenings(t *testing.T) {
+	for ports, open := range map[int]int{1: 3000, 2: 2048, 3: 1365} {
+		e := testEngine(t, portPolicy(host{"example.com", ipc.ScopeTree, []ipc.Port{https, ntp, {Number: 22}}[:ports]}))
+		var addresses []string
+		for i := range 3000 {
+			addresses = append(addresses, netip.AddrFrom4([4]byte{203, 0, byte(i >> 8), byte(i)}).String())
+		}
+		p := exchange(t, e, start, query(handleWeb, "example.com"), func(a *answer) { a.addr("example.com", addresses...) })
+		if got := len(listed(ipc.GrantsOpen, p.Grants)); got != open*ports || len(p.Special) != 3000-open || e.Counts().Grants != open {
+			t.Errorf("%d ports: %d opened, %d refused, %d remembered", ports, got, len(p.Special), e.Counts().Grants)
+		}
+	}
+}
