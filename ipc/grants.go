@@ -26,13 +26,11 @@ const (
 	// GrantsChange says that from here to GrantsDone all is told that the
 	// policy gives which the parent has announced to both.
 	GrantsChange
-	// GrantsKeep names addresses that stay open, if they are.
+	// GrantsKeep says at which port addresses stay open, as far as they are, and
+	// until when at the latest. It opens nothing.
 	GrantsKeep
-	// GrantsShorten has those of the addresses that are open end at an instant
-	// at the latest.
-	GrantsShorten
-	// GrantsDone puts that policy in force: what was neither kept nor opened
-	// since GrantsChange is closed.
+	// GrantsDone puts that policy in force: what was not kept since
+	// GrantsChange is closed.
 	GrantsDone
 	grantsKindEnd
 )
@@ -42,8 +40,8 @@ const (
 type Grants struct {
 	Kind   GrantsKind
 	Filter uint32  // index of the filter
-	Until  Instant // when the grants end; GrantsOpen and GrantsShorten
-	Port   Port    // the one that is meant, or the zero one for all
+	Until  Instant // when the grants end; with GrantsKeep 0 if they end as they would
+	Port   Port    // the one that is opened or stays, or the zero one for all
 	V4     string  // 4 octets an address
 	V6     string  // 16 octets an address
 }
@@ -51,13 +49,13 @@ type Grants struct {
 // Validate checks everything that does not need the policy.
 func (g *Grants) Validate() error {
 	switch g.Kind {
-	case GrantsOpen, GrantsShorten:
+	case GrantsOpen:
 		if g.Until <= 0 {
 			return errors.New("grants without an end")
 		}
 	case GrantsKeep:
-		if g.Until != 0 {
-			return errors.New("grants that are kept and have an end")
+		if g.Until < 0 {
+			return errors.New("grants that ended before they are kept")
 		}
 	case GrantsChange, GrantsDone:
 		if *g != (Grants{Kind: g.Kind}) {

@@ -38,6 +38,20 @@ func (p Port) Validate() error {
 	return nil
 }
 
+// And is what two ports have in common, of which each may be the zero one, for
+// all, and false if that is nothing.
+func (p Port) And(q Port) (Port, bool) {
+	switch {
+	case p == q || q == (Port{}):
+		return p, true
+	case p == (Port{}):
+		return q, true
+	case p.Number != q.Number || p.Proto != 0 && q.Proto != 0:
+		return Port{}, false
+	}
+	return Port{p.Number, p.Proto | q.Proto}, true // one of them is 0, for both
+}
+
 func (p Port) String() string {
 	switch {
 	case p == Port{}:

@@ -3,6 +3,7 @@ package trafficworker
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
@@ -13,14 +14,29 @@ import (
 type announced struct {
 	filters []ipc.Filter
 	always  []networks
-	// kept is what the holder has named since it began to tell, by filter; nil
-	// before. The two tables need not be equal: each makes room for itself at its
-	// bounds, and what could not be handed over whole is known to this one alone.
-	// So the holder tells what stays, and all else goes.
-	kept []map[opening]bool
+	// kept is what the holder has named since it began to tell, by filter and
+	// address; nil before. The two tables need not be equal: each makes room for
+	// itself at its bounds, what could not be handed over whole is known to this one
+	// alone, and so is what an earlier change narrowed or use renewed. So the
+	// holder tells what the new policy gives, and of what is open that stays.
+	kept []map[[16]byte][]kept
 }
 
-func (a *announced) keep(filter uint32, o opening) { a.kept[filter][o] = true }
+// kept is a port of an address, or all, and until when at the latest.
+type kept struct {
+	port  ipc.Port
+	until ipc.Instant
+}
+
+// forever is the end of what ends as it would.
+const forever ipc.Instant = 1<<63 - 1
+
+func (a *announced) keep(filter uint32, address [16]byte, port ipc.Port, until ipc.Instant) {
+	if until == 0 {
+		until = forever
+	}
+	a.kept[filter][address] = append(a.kept[filter][address], kept{port, until})
+}
 
 // changing reports whether the holder is telling what stays.
 func (t *table) changing() bool { return t.next != nil && t.next.kept != nil }
@@ -30,9 +46,9 @@ func (t *table) begin() error {
 	if t.next == nil || t.next.kept != nil {
 		return errors.New("a change of policy that nobody announced, or that has begun")
 	}
-	t.next.kept = make([]map[opening]bool, len(t.filters))
+	t.next.kept = make([]map[[16]byte][]kept, len(t.filters))
 	for i := range t.next.kept {
-		t.next.kept[i] = map[opening]bool{}
+		t.next.kept[i] = map[[16]byte][]kept{}
 	}
 	return nil
 }
@@ -54,7 +70,7 @@ func (t *table) announce(filters []ipc.Filter, addresses [][]ipc.AllowedAddress)
 	if err != nil {
 		return err
 	}
-	t.next = &announced{filters: filters, always: always}
+	t.next = &announced{filters: slices.Clone(filters), always: always}
 	return nil
 }
 
@@ -70,30 +86,72 @@ func (t *table) longest(filter uint32) time.Duration {
 
 // commit puts the announced policy in force. What the holder has not named is
 // closed, and no grant outlives what the policy allows from now on, whatever
-// the holder forgot to shorten.
+// the holder forgot to say.
 func (t *table) commit(now ipc.Instant) error {
 	if !t.changing() {
 		return errors.New("the end of a change of policy that has not begun")
 	}
-	kept := t.next.kept
-	t.filters, t.always, t.next = t.next.filters, t.next.always, nil
-	for i, f := range t.filters {
-		latest := now.Add(max(f.AllowAnswersFor, f.MaxInUse))
-		var closed, longer []opening
-		t.grants.Each(now, i, func(o opening, u use, until ipc.Instant) {
-			switch {
-			case !kept[i][o]:
-				closed = append(closed, o)
-			case until > latest || u.last > latest:
-				longer = append(longer, o)
-			}
-		})
-		for _, o := range closed {
-			t.grants.Delete(i, o)
-		}
-		for _, o := range longer {
-			t.shorten(now, i, o, latest)
+	next, before := t.next, t.filters
+	t.filters, t.always, t.next = next.filters, next.always, nil
+	stays := make([]map[opening]grant, len(t.filters))
+	for i := range t.filters {
+		stays[i] = t.stays(now, i, before[i].MaxInUse, next.kept[i])
+		t.closeAll(now, i)
+		// One that was opened for a port stays so where new ones are for all.
+		t.filters[i].Ports = t.filters[i].Ports || before[i].Ports
+	}
+	for i := range stays { // when there is room, or what goes would push out what stays
+		for o, g := range stays[i] {
+			t.grants.Put(now, i, o, g.use, g.until)
 		}
 	}
 	return nil
+}
+
+func (t *table) closeAll(now ipc.Instant, filter int) {
+	var all []opening
+	t.grants.Each(now, filter, func(o opening, _ use, _ ipc.Instant) { all = append(all, o) })
+	for _, o := range all {
+		t.grants.Delete(filter, o)
+	}
+}
+
+// grant is what the table holds of an opening.
+type grant struct {
+	use   use
+	until ipc.Instant
+}
+
+// stays is what is left of a filter's grants, of which inUse was the maxInUse.
+func (t *table) stays(now ipc.Instant, filter int, inUse time.Duration, all map[[16]byte][]kept) map[opening]grant {
+	stays := map[opening]grant{}
+	t.grants.Each(now, filter, func(o opening, u use, until ipc.Instant) {
+		for _, k := range all[o.address] {
+			port, some := o.port.And(k.port)
+			if !some {
+				continue
+			}
+			is, left := grant{u, until}.within(now, &t.filters[filter], inUse, k.until), opening{o.address, port}
+			other := stays[left]
+			stays[left] = grant{
+				use{max(is.use.stretch, other.use.stretch), max(is.use.answered, other.use.answered)},
+				max(is.until, other.until),
+			}
+		}
+	})
+	return stays
+}
+
+// within is what a filter's rules leave of a grant that is to end at an instant
+// at the latest.
+func (g grant) within(now ipc.Instant, f *ipc.Filter, inUse time.Duration, latest ipc.Instant) grant {
+	if latest != forever { // the answers that still count were earlier than the last
+		g.use.answered = min(g.use.answered, latest.Add(-max(g.use.stretch, inUse)))
+	}
+	g.use.stretch = min(g.use.stretch, f.AllowAnswersFor)
+	g.until = min(g.until, latest, now.Add(f.AllowAnswersFor))
+	if f.MaxInUse > 0 {
+		g.until = min(g.until, g.use.answered.Add(f.MaxInUse))
+	}
+	return g
 }

@@ -36,24 +36,35 @@ func ends(t *testing.T, tab *table, what string, until ipc.Instant) {
 	}
 }
 
-// TestShorten: what is open ends sooner, and nothing is opened or lengthened.
-func TestShorten(t *testing.T) {
+// TestKeepUntil: what is open ends sooner, and nothing is opened or lengthened.
+func TestKeepUntil(t *testing.T) {
 	minute := testNow.Add(time.Minute)
-	tab := testTable(t)
-	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute))
-	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute-10))
-	mustTake(t, tab, testNow, grants(ipc.GrantsShorten, minute+10))
-	ends(t, tab, "to later", minute)
-
-	tab = testTable(t)
-	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute))
-	mustTake(t, tab, testNow, grants(ipc.GrantsShorten, minute-10))
-	ends(t, tab, "to sooner", minute-10)
-
-	tab = testTable(t)
-	mustTake(t, tab, testNow, grants(ipc.GrantsShorten, minute))
-	if opens(tab, testNow, 0, changedAddress) {
-		t.Error("opened")
+	for what, c := range map[string]struct {
+		open  bool
+		until []ipc.Instant
+		want  ipc.Instant
+	}{
+		"as it would": {true, []ipc.Instant{0}, minute},
+		"to later":    {true, []ipc.Instant{minute + 10}, minute},
+		"to sooner":   {true, []ipc.Instant{minute - 10}, minute - 10},
+		"the later":   {true, []ipc.Instant{minute - 10, minute - 20}, minute - 10},
+		"either":      {true, []ipc.Instant{0, minute - 20}, minute},
+		"not open":    {false, []ipc.Instant{0, minute}, testNow},
+	} {
+		tab := testTable(t)
+		if c.open {
+			mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute))
+			mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute-10))
+		}
+		if err := tab.announce(tab.filters, nil); err != nil {
+			t.Fatal(err)
+		}
+		mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
+		for _, until := range c.until {
+			mustTake(t, tab, testNow, grants(ipc.GrantsKeep, until))
+		}
+		mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsDone})
+		ends(t, tab, what, c.want)
 	}
 }
 
@@ -99,11 +110,12 @@ func TestChange(t *testing.T) {
 	if err := tab.announce(changed(time.Minute), nil); err != nil {
 		t.Fatal(err)
 	}
-	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
 	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, minute))
 	if _, err := tab.take(testNow, grants(ipc.GrantsOpen, minute+1)); err == nil {
 		t.Error("longer than either policy")
 	}
+	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
+	mustTake(t, tab, testNow, grants(ipc.GrantsKeep, 0))
 	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsDone})
 	ends(t, tab, "lengthened", minute)
 }
@@ -122,13 +134,12 @@ func TestChangeClosesWhatIsNotNamed(t *testing.T) {
 	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
 	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsKeep, V4: octets("192.0.2.2", "192.0.2.9")})
 	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsKeep, Filter: 2, V4: octets("192.0.2.1")})
-	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsOpen, Until: minute, V4: octets("192.0.2.4")})
 	if !opens(tab, testNow, 0, changedAddress) {
 		t.Error("closed before the end of the change")
 	}
 	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsDone})
 	for address, want := range map[string]bool{
-		"192.0.2.1": false, "192.0.2.2": true, "192.0.2.3": false, "192.0.2.4": true, "192.0.2.9": false, "2001:db8::1": false,
+		"192.0.2.1": false, "192.0.2.2": true, "192.0.2.3": false, "192.0.2.9": false, "2001:db8::1": false,
 	} {
 		if got := opens(tab, testNow, 0, netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: open is %t", address, got)
@@ -176,4 +187,7 @@ func TestChangeRefused(t *testing.T) {
 	refused("announced", ipc.GrantsKeep, ipc.GrantsDone)
 	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
 	refused("begun", ipc.GrantsChange)
+	if _, err := tab.take(testNow, grants(ipc.GrantsOpen, testNow+1)); err == nil {
+		t.Error("opened within a change")
+	}
 }

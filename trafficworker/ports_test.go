@@ -84,8 +84,8 @@ func TestClosedPort(t *testing.T) {
 	}
 	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
 	message(ipc.GrantsKeep, 0, ssh)
-	message(ipc.GrantsKeep, 0, udp123)
-	message(ipc.GrantsShorten, testNow+50, udp123)
+	message(ipc.GrantsKeep, testNow+50, udp123)
+	message(ipc.GrantsKeep, 0, ipc.Port{Number: 25}) // which was not open
 	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsDone})
 	if tab.open(testNow, 0, a, tcp443) || !tab.open(testNow+49, 0, a, udp123) || tab.open(testNow+50, 0, a, udp123) || !tab.open(testNow+99, 0, a, ssh) {
 		t.Error("not what was said")

@@ -17,11 +17,11 @@ type opening struct {
 	port    ipc.Port
 }
 
-// use is how a grant may be renewed by what it lets pass: for as long as it
-// had, and not beyond last. The zero one may not.
+// use is how a grant may be renewed by what it lets pass, if its filter has
+// maxInUse: for as long as it had, and not beyond maxInUse after the last answer.
 type use struct {
-	stretch time.Duration
-	last    ipc.Instant
+	stretch  time.Duration
+	answered ipc.Instant
 }
 
 // table is the grants of all filters. The holder is not believed: whatever it
@@ -64,27 +64,20 @@ func (t *table) take(now ipc.Instant, g *ipc.Grants) (inForce bool, err error) {
 	if int64(g.Filter) >= int64(len(t.filters)) {
 		return false, fmt.Errorf("grants for the unknown filter %d", g.Filter)
 	}
-	each := func(f func(o opening)) { g.Each(func(a netip.Addr) { f(opening{a.As16(), g.Port}) }) }
 	switch g.Kind {
 	case ipc.GrantsKeep:
 		if !t.changing() {
 			return false, errors.New("grants that are kept, without a change")
 		}
-		each(func(o opening) { t.next.keep(g.Filter, o) })
-	case ipc.GrantsShorten:
-		each(func(o opening) { t.shorten(now, int(g.Filter), o, g.Until) })
+		g.Each(func(a netip.Addr) { t.next.keep(g.Filter, a.As16(), g.Port, g.Until) })
 	default:
+		if t.changing() {
+			return false, errors.New("grants that are opened within a change")
+		}
 		if err := t.check(now, g); err != nil {
 			return false, err
 		}
-		u := t.use(now, g)
-		each(func(o opening) {
-			// At a bound the table may refuse: then the address stays closed.
-			t.grants.Put(now, int(g.Filter), o, u, g.Until)
-			if t.changing() {
-				t.next.keep(g.Filter, o)
-			}
-		})
+		g.Each(func(a netip.Addr) { t.grant(now, int(g.Filter), opening{a.As16(), g.Port}, g.Until) })
 	}
 	return false, nil
 }
@@ -109,24 +102,14 @@ func (t *table) check(now ipc.Instant, g *ipc.Grants) error {
 	return nil
 }
 
-// use is that of a grant that an answer opens now.
-func (t *table) use(now ipc.Instant, g *ipc.Grants) use {
-	f := &t.filters[g.Filter]
-	if f.MaxInUse == 0 {
-		return use{}
+// grant opens what an answer has just given. At a bound the table may refuse:
+// then it stays closed.
+func (t *table) grant(now ipc.Instant, filter int, o opening, until ipc.Instant) {
+	u := use{stretch: until.Sub(now), answered: now}
+	if old, _, live := t.grants.Get(now, filter, o); live { // the last moment of a cached record takes nothing away
+		u.stretch = max(u.stretch, old.stretch)
 	}
-	return use{stretch: g.Until.Sub(now), last: now.Add(f.MaxInUse)}
-}
-
-// shorten has a grant that is there end at an instant at the latest.
-func (t *table) shorten(now ipc.Instant, filter int, o opening, latest ipc.Instant) {
-	u, until, ok := t.grants.Get(now, filter, o)
-	if !ok {
-		return
-	}
-	u.last = min(u.last, latest)
-	t.grants.Delete(filter, o) // an entry keeps a later end
-	t.grants.Put(now, filter, o, u, min(until, latest))
+	t.grants.Put(now, filter, o, u, until)
 }
 
 // open reports whether a live grant of the filter, or its configuration,
@@ -136,19 +119,16 @@ func (t *table) open(now ipc.Instant, filter uint32, a netip.Addr, port ipc.Port
 	if a.Is4In6() { // which no grant means, though it has the same octets
 		return false
 	}
+	// All that cover it count as used, or the one that is found first would let
+	// the others end.
 	o := opening{address: a.As16()}
-	if t.used(now, filter, o) || t.always[filter].open(a, port) {
-		return true
+	open := t.used(now, filter, o)
+	if port != (ipc.Port{}) && t.filters[filter].Ports {
+		for _, o.port = range [...]ipc.Port{port, {Number: port.Number}} {
+			open = t.used(now, filter, o) || open
+		}
 	}
-	if port == (ipc.Port{}) || !t.filters[filter].Ports {
-		return false
-	}
-	o.port = port
-	if t.used(now, filter, o) {
-		return true
-	}
-	o.port.Proto = 0
-	return t.used(now, filter, o)
+	return open || t.always[filter].open(a, port)
 }
 
 // used reports whether a grant is live, and renews it if it may be.
@@ -157,10 +137,11 @@ func (t *table) open(now ipc.Instant, filter uint32, a netip.Addr, port ipc.Port
 // connection every stretch keeps it open, and it changes once a stretch at most.
 func (t *table) used(now ipc.Instant, filter uint32, o opening) bool {
 	u, until, ok := t.grants.Get(now, int(filter), o)
-	if !ok {
-		return false
+	longest := t.filters[filter].MaxInUse
+	if !ok || longest == 0 {
+		return ok
 	}
-	if renewed := min(until.Add(u.stretch), u.last); renewed > until && now > until.Add(-u.stretch) {
+	if renewed := min(until.Add(u.stretch), u.answered.Add(longest)); renewed > until && now > until.Add(-u.stretch) {
 		t.grants.Put(now, int(filter), o, u, renewed)
 	}
 	return true

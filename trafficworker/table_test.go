@@ -100,14 +100,23 @@ func TestUnbelievedGrants(t *testing.T) {
 		"mapped loopback":     {Filter: 0, Until: minute, V4: octets(honest4), V6: octets("::ffff:127.0.0.1")},
 		"NAT64 of metadata":   {Filter: 0, Until: minute, V4: octets(honest4), V6: octets("64:ff9b::a9fe:a9fe")},
 	} {
-		for _, g.Kind = range []ipc.GrantsKind{ipc.GrantsOpen, ipc.GrantsShorten} {
+		for _, g.Kind = range []ipc.GrantsKind{ipc.GrantsOpen, ipc.GrantsKeep} {
 			if err := g.Validate(); err != nil {
 				t.Fatalf("%s: %v", what, err)
 			}
 			tab := testTable(t)
-			// To shorten what is not there is no offence, and opens nothing.
+			if g.Kind == ipc.GrantsKeep {
+				if err := tab.announce(tab.filters, nil); err != nil {
+					t.Fatal(err)
+				}
+				mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
+			}
+			// To keep what is not there is no offence, and opens nothing.
 			if _, err := tab.take(testNow, &g); err == nil && g.Kind == ipc.GrantsOpen {
 				t.Errorf("%s: believed", what)
+			}
+			if g.Kind == ipc.GrantsKeep {
+				mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsDone})
 			}
 			for filter := range uint32(3) {
 				g.Each(func(a netip.Addr) {

@@ -47,7 +47,6 @@ var holderAttacks = framed(ipc.FDGrants, map[string]attack{
 	"grant-kind":    granted(func(g *ipc.Grants) { g.Kind = ipc.GrantsDone + 1 }),
 	"grant-change":  granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsChange} }),
 	"grant-keep":    granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsKeep, V4: web8} }),
-	"grant-shorten": granted(func(g *ipc.Grants) { g.Kind, g.Filter = ipc.GrantsShorten, 99 }),
 	"grant-port":    granted(func(g *ipc.Grants) { g.Port = ipc.Port{Number: 80, Proto: 1} }),
 	"grant-done":    granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsDone} }),
 	"another-edge":  func(m *moment) error { return ipc.NewRequestSender(ipc.FDGrants).Send(m.request) },
