@@ -157,6 +157,27 @@ func longName(octets int) name.Name {
 	return n
 }
 
+// TestWorstFilterFits: a policy that is valid can be sent.
+func TestWorstFilterFits(t *testing.T) {
+	a, b := pair(t, false, false)
+	item := PolicyItem{Kind: PolicyFilter, Filter: Filter{
+		Index: 1<<32 - 1, Name: strings.Repeat("n", MaxFilterName), Ports: true, RespectTTL: true, DenyPrivate: true,
+		AllowAnswersFor: MaxDuration, TTLGrace: MaxDuration, MinTTL: MaxDuration, MaxInUse: MaxDuration,
+	}}
+	for i := range uint16(MaxQueryTypes) {
+		item.Filter.QueryTypes = append(item.Filter.QueryTypes, 65535-i)
+	}
+	if err := item.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if err := NewPolicySender(a).Send(&item); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := NewPolicyReceiver(b).Recv(); err != nil || !reflect.DeepEqual(*got, item) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestWorstResponseFits(t *testing.T) {
 	a, b := pair(t, false, false)
 	f := worstResponse()

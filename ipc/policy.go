@@ -28,8 +28,9 @@ const (
 	// MaxAllowedAddresses bounds the configured addresses and networks of all
 	// filters together.
 	MaxAllowedAddresses = 65_536
-	// MaxQueryTypes bounds the record types of one filter: there are no more.
-	MaxQueryTypes = 1 << 16
+	// MaxQueryTypes bounds the record types of one filter. It is more than are
+	// in use, and fits the message that holds them.
+	MaxQueryTypes = 256
 )
 
 // QueueKind is what a queue carries. Zero is invalid.

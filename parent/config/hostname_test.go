@@ -79,7 +79,7 @@ func TestNameWarnings(t *testing.T) {
 	for name, test := range map[string]struct{ entries, want []string }{
 		"public suffixes": {
 			[]string{"Com", "co.uk", "github.io:443", "s3.amazonaws.com", "foo.ck", "ck", "中国", "a.compute.amazonaws.com"},
-			[]string{suffix(9, "Com", "com"), suffix(10, "co.uk", "co.uk"), suffix(11, "github.io:443", "github.io"),
+			[]string{suffix(9, "Com", "com"), suffix(10, "co.uk", "co.uk"), suffix(11, "github.io:443", "github.io:443"),
 				suffix(12, "s3.amazonaws.com", "s3.amazonaws.com"), suffix(13, "foo.ck", "foo.ck"), suffix(14, "ck", "ck"),
 				suffix(15, "中国", "xn--fiqs8s"), suffix(16, "a.compute.amazonaws.com", "a.compute.amazonaws.com")}},
 		"none": {[]string{"localhost", "internal", "example.com", "www.ck", "=com", "*.co.uk", "=github.io:1", "bücher.example", "xn--fa-hia.de"}, nil},
@@ -89,7 +89,12 @@ func TestNameWarnings(t *testing.T) {
 			[]string{"f.toml:9: " + at + `"a.XN--zzz999.b:1": the label "xn--zzz999" does not decode to an international name`}},
 		"superfluous": {[]string{"a:443", "a", "a:80", "=a:443"},
 			[]string{"f.toml:9: " + at + `"a:443" opens nothing more than "a" (line 10), which opens all ports`,
-				"f.toml:11: " + at + `"a:80" opens nothing more than "a" (line 10), which opens all ports`}},
+				"f.toml:11: " + at + `"a:80" opens nothing more than "a" (line 10), which opens all ports`,
+				"f.toml:12: " + at + `"=a:443" opens nothing more than "a" (line 10), which opens all ports`}},
+		"superfluous below": {[]string{"*.a", "x.a:443", "x.a:80", "a:443", "*.x.y.a:1", "=b", "x.b:1", "c:1", "x.c:2"},
+			[]string{"f.toml:10: " + at + `"x.a:443" opens nothing more than "*.a" (line 9), which opens all ports`,
+				"f.toml:11: " + at + `"x.a:80" opens nothing more than "*.a" (line 9), which opens all ports`,
+				"f.toml:13: " + at + `"*.x.y.a:1" opens nothing more than "*.a" (line 9), which opens all ports`}},
 	} {
 		if _, got := namesIn(t, test.entries...); !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s: got\n%s\nwant\n%s", name, strings.Join(got, "\n"), strings.Join(test.want, "\n"))

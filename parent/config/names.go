@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/name"
@@ -19,7 +20,7 @@ func checkNames(allowed, cached *rawList, r *report) ([]Hostname, []name.Name) {
 			continue
 		}
 		hostnames.add(s, port, i, r)
-		warnName(allowed, i, s, r)
+		warnName(allowed, i, s, port, r)
 	}
 	return merged(hostnames, r), checkCached(cached, hostnames, r)
 }
@@ -32,7 +33,29 @@ func merged(g *gathered[scoped], r *report) []Hostname {
 	for i, s := range g.keys {
 		hostnames[i] = Hostname{Name: s.name, Scope: s.scope, Ports: g.ports(i, r)}
 	}
+	for i := range hostnames {
+		if h := &hostnames[i]; h.Ports != nil {
+			warnOpened(g, hostnames, i, r)
+		}
+	}
 	return hostnames
+}
+
+// warnOpened warns where the ports of one entry are no limit, because another
+// entry allows the same names and opens all ports.
+func warnOpened(g *gathered[scoped], hostnames []Hostname, i int, r *report) {
+	s := g.keys[i]
+	wider := []scoped{{s.name, ipc.ScopeTree}}
+	for up, more := s.name.Parent(); more; up, more = up.Parent() {
+		wider = append(wider, scoped{up, ipc.ScopeTree}, scoped{up, ipc.ScopeBelow})
+	}
+	for _, w := range wider {
+		if at, ok := g.at[w]; ok && hostnames[at].Ports == nil {
+			all := slices.IndexFunc(g.uses[at], func(u use) bool { return u.port == ipc.Port{} })
+			g.warnSuperfluous(g.uses[i], g.uses[at][all], r)
+			return
+		}
+	}
 }
 
 // checkCached parses the names that the daemon asks for itself: names alone,
@@ -72,7 +95,7 @@ func lineOf(g *gathered[scoped], n name.Name) (line int, found bool) {
 }
 
 // warnName warns of an entry that is legal and hardly meant.
-func warnName(list *rawList, i int, s scoped, r *report) {
+func warnName(list *rawList, i int, s scoped, port ipc.Port, r *report) {
 	warnALabel(list, i, s.name, r)
 	text := s.name.String()
 	if _, err := netip.ParseAddr(text); err == nil {
@@ -80,6 +103,9 @@ func warnName(list *rawList, i int, s scoped, r *report) {
 		return
 	}
 	if s.scope == ipc.ScopeTree && isPublicSuffix(text) {
+		if port != (ipc.Port{}) {
+			text += ":" + port.String()
+		}
 		r.warn(list.entry(i), "%s is a public suffix: anybody can have a name below it; write \"*.%s\" or \"=%s\" if that is meant",
 			quote(list.entries[i]), text, text)
 	}

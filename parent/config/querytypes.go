@@ -33,6 +33,9 @@ func checkTypes(list *rawList, r *report) []uint16 {
 			types = append(types, t)
 		}
 	}
+	if len(types) > ipc.MaxQueryTypes {
+		r.fail(list.spot, "names %d types; at most %d can be listed", len(types), ipc.MaxQueryTypes)
+	}
 	slices.Sort(types)
 	return types
 }

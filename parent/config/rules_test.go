@@ -70,6 +70,15 @@ func inList(at string, want []string) []string {
 	return want
 }
 
+// numbered are so many record types.
+func numbered(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "'TYPE%d',", i+1)
+	}
+	return b.String()
+}
+
 // manyPorts are entries with the ports from first to last.
 func manyPorts(format string, first, last int) string {
 	var b strings.Builder
@@ -357,6 +366,7 @@ var rules = []struct {
 	{"private answers empty", in + one + `privateAnswers = ""`, []string{":8: " + x + `privateAnswers: must be "allow" or "deny", not ""`}},
 	{"private answers no string", in + one + `privateAnswers = false`, []string{":8: " + x + "privateAnswers: must be a string, not a boolean"}},
 	{"no query types", in + one + `allowedQueryTypes = []`, []string{":8: " + x + "allowedQueryTypes: must name a type, or be left out to allow every type"}},
+	{"too many query types", in + one + "allowedQueryTypes = [" + numbered(257) + "]", []string{":8: " + x + "allowedQueryTypes: names 257 types; at most 256 can be listed"}},
 	{"query types no array", in + one + `allowedQueryTypes = "A"`, []string{":8: " + x + "allowedQueryTypes: must be an array of strings, not a string"}},
 	{"query types", in + one + "allowedQueryTypes = [\n\"A\", \"AAAAA\", \"\", \"TYPE\", \"TYPE0\", \"TYPE65536\", \"TYPE-1\", \"65\", \"*\",\n\"type1\", \"https\", \"TYPE065\", \"axfr\", \"TYPE252\"]", []string{
 		":9: " + x + `allowedQueryTypes: "AAAAA" is not a record type such as "AAAA" or "TYPE65"`,
