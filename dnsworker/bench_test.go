@@ -85,11 +85,11 @@ func BenchmarkStreamMemory(b *testing.B) {
 				runtime.GC()
 				runtime.ReadMemStats(&before)
 				r := newResponseStreams(NewParser(false), func(*ipc.ResponseFact) error { return nil })
-				for port := range uint16(maxStreams) {
+				for port := range uint16(maxRequestStreams) {
 					send(b, r.packet, tcpPacket(port, true, 0, 0, tcpSYN|tcpACK, nil))
 				}
 				for i := range rounds {
-					for port := range uint16(maxStreams) {
+					for port := range uint16(maxRequestStreams) {
 						send(b, r.packet, tcpPacket(port, true, uint32(1+i*len(message)), 0, tcpACK, message))
 					}
 				}

@@ -51,8 +51,10 @@
 //
 // # Bounds
 //
-// One packet is at most 64 KiB. There are at most 512 streams, of 16 MiB
-// together, shared by filters (requests) or servers (responses); without the
+// One packet is at most 64 KiB. There are at most 512 streams of requests and
+// 4,096 of responses, of 16 MiB together, shared by filters (requests) or pairs of
+// server and client (responses). A stream has at most 2 GiB: its numbers never
+// come round. At most 1,024 packets of a filter are held in the queue. Without the
 // rule's --ctstate ESTABLISHED, who forges SYN-ACKs of many servers can have
 // honest ones forgotten. Compression pointers lead strictly backwards,
 // at most maxHops in a name, and all names of a message together may cost

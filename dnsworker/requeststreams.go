@@ -12,6 +12,11 @@ import (
 // sends it again, and a resolver waits longer.
 const holdFor = 2 * time.Second
 
+// maxHeldOfFilter bounds the packets of a filter that are held at once. They
+// stand in the kernel's queue, which has room for 4,096 and which the filter's
+// other clients need.
+const maxHeldOfFilter = 1024
+
 // requestStreams tells the holder what to do with the segments of request
 // queues. No octet of a query leaves before the holder has allowed all of its
 // questions: what completes no message is held in the kernel's queue.
@@ -24,7 +29,7 @@ type requestStreams struct {
 }
 
 func newRequestStreams(p *ipc.Policy, parser *Parser, tell func(*ipc.RequestFact) error) *requestStreams {
-	r := &requestStreams{parser: parser, tell: tell, groups: make(map[uint32]string), table: newStreams()}
+	r := &requestStreams{parser: parser, tell: tell, groups: make(map[uint32]string), table: newStreams(maxRequestStreams)}
 	for _, q := range p.Queues {
 		r.groups[q.Handle] = strconv.Itoa(int(q.Filter))
 	}
@@ -113,6 +118,9 @@ func (r *requestStreams) fresh(now ipc.Instant, s *stream, p ipc.Packet, from in
 	case len(s.held) > ipc.MaxHeld:
 		return r.drop(ipc.ReasonTooManySegments, ipc.SegmentHalt, s.halt()...)
 	}
+	if most, all := r.table.mostHeld(s.key.group); all > maxHeldOfFilter {
+		return r.drop(ipc.ReasonTooManySegments, ipc.SegmentData, most.drop()...)
+	}
 	if end := now.Add(holdFor); r.due == 0 || end < r.due {
 		r.due = end
 	}
@@ -186,10 +194,15 @@ func (r *requestStreams) expire(now ipc.Instant) (time.Duration, error) {
 
 // drop tells that packets are to be dropped: as many facts as they need.
 func (r *requestStreams) drop(reason ipc.Reason, kind ipc.SegmentKind, packets ...ipc.Packet) error {
-	for part := range slices.Chunk(packets, ipc.MaxHeld) {
-		if err := r.tell(decision(ipc.RequestFact{Drop: reason, Segment: ipc.Segment{Kind: kind}}, part)); err != nil {
+	for len(packets) > 0 {
+		n := 1 // of one filter: streams of several may have to go at once
+		for n < min(len(packets), ipc.MaxHeld) && r.groups[packets[n].Handle] == r.groups[packets[0].Handle] {
+			n++
+		}
+		if err := r.tell(decision(ipc.RequestFact{Drop: reason, Segment: ipc.Segment{Kind: kind}}, packets[:n])); err != nil {
 			return err
 		}
+		packets = packets[n:]
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ type responseStreams struct {
 }
 
 func newResponseStreams(parser *Parser, tell func(*ipc.ResponseFact) error) *responseStreams {
-	return &responseStreams{parser: parser, tell: tell, table: newStreams()}
+	return &responseStreams{parser: parser, tell: tell, table: newStreams(maxResponseStreams)}
 }
 
 // packet tells one packet of a response queue.
@@ -22,7 +22,7 @@ func (r *responseStreams) packet(now ipc.Instant, m Meta, packet []byte) error {
 	if segment == nil {
 		return r.tell(&f)
 	}
-	key := keyOf(string(f.Src), &f.Packet)
+	key := keyOf(string(f.Src+f.Dst), &f.Packet)
 	s := r.table.byKey[key]
 	switch {
 	case segment.has(tcpSYN):
@@ -47,7 +47,7 @@ func (r *responseStreams) syn(now ipc.Instant, key streamKey, s *stream, segment
 		return r.pass(ipc.SegmentBare, p)
 	}
 	r.table.open(now, key, segment.seq)
-	return r.tell(&ipc.ResponseFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentOpen, Number: segment.ack - 1}})
+	return r.tell(&ipc.ResponseFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentOpen, Number: segment.ack - 1, Server: segment.seq}})
 }
 
 // data judges a segment with data of a stream that is known.

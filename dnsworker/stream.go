@@ -15,6 +15,10 @@ const (
 	// what comes again. It is more than a client sends before it waits for an
 	// acknowledgement; the copy may grow by half before it is cut back.
 	keepTold = 64 << 10
+	// maxStream bounds a stream: before its numbers come round, the server may
+	// wait for one that the filter saw long ago (what it never got it does not
+	// acknowledge).
+	maxStream = 1 << 31
 )
 
 // stream is one direction of one connection: the octets that came in order,
@@ -49,7 +53,7 @@ type heldPacket struct {
 func (s *stream) put(seq uint32, data []byte) (fresh int64, reason ipc.Reason) {
 	from := s.placeOf(seq)
 	fresh = s.next
-	if from > s.next || from < s.base {
+	if from > s.next || from < s.base || from+int64(len(data)) > maxStream {
 		return fresh, ipc.ReasonOutOfOrder
 	}
 	known := min(int64(len(data)), s.next-from)

@@ -6,7 +6,10 @@ import "github.com/capnspacehook/egress-eddie/ipc"
 // of his streams the one that was idle longest is forgotten, what it held is
 // dropped, and later data of it belongs to no stream that is known.
 const (
-	maxStreams = 512
+	maxRequestStreams = 512
+	// maxResponseStreams is the holder's bound on connections: all filters' answers
+	// come through one worker.
+	maxResponseStreams = 4096
 	// maxOctets bounds what all streams keep together.
 	maxOctets = 16 << 20
 	// streamCost is what a stream counts besides its octets.
@@ -15,7 +18,7 @@ const (
 
 // streamKey is a connection as its packets in this direction say it. Group is
 // who shares a bound: a filter for requests, and for responses, which belong
-// to none, everything from one server's address.
+// to none, everything from one server's address to one client's.
 type streamKey struct {
 	group            string
 	src, dst         ipc.Address
@@ -28,18 +31,21 @@ func keyOf(group string, p *ipc.Packet) streamKey {
 
 // streams are the connections of one worker, one direction of each.
 type streams struct {
+	bound  int
 	byKey  map[streamKey]*stream
 	octets int // that all keep, as the capacity of their buffers
 }
 
-func newStreams() *streams { return &streams{byKey: make(map[streamKey]*stream)} }
+func newStreams(bound int) *streams {
+	return &streams{bound: bound, byKey: make(map[streamKey]*stream)}
+}
 
 // open begins a stream, in place of an older one with the same addresses and
 // ports. It returns the packets that were held by what had to go, if any.
 func (t *streams) open(now ipc.Instant, key streamKey, seq uint32) (dropped []ipc.Packet) {
 	if old := t.byKey[key]; old != nil {
 		dropped = t.remove(old)
-	} else if len(t.byKey) >= maxStreams {
+	} else if len(t.byKey) >= t.bound {
 		dropped = t.remove(t.victim())
 	}
 	t.byKey[key] = &stream{key: key, used: now, begin: seq + 1}
@@ -71,6 +77,21 @@ func (t *streams) victim() (idlest *stream) {
 		}
 	}
 	return idlest
+}
+
+// mostHeld is the stream of a group that holds most packets, and how many all
+// of the group hold.
+func (t *streams) mostHeld(group string) (most *stream, all int) {
+	for _, s := range t.byKey {
+		if s.key.group != group {
+			continue
+		}
+		all += len(s.held)
+		if most == nil || len(s.held) > len(most.held) {
+			most = s
+		}
+	}
+	return most, all
 }
 
 // changed counts what a stream keeps now, of whose octets before had room.

@@ -271,6 +271,7 @@ func TestStreamDrops(t *testing.T) {
 		"SYN and ACK":            {func(w *world) { w.raw(0, 5, tcpSYN|tcpACK, nil) }, ipc.ReasonBadTCP, 0},
 		"SYN with data":          {func(w *world) { w.raw(0, worldISN, tcpSYN, good) }, ipc.ReasonSynData, 0},
 		"urgent data":            {func(w *world) { w.raw(0, worldISN+1, tcpURG|tcpACK, good) }, ipc.ReasonBadTCP, 0},
+		"urgent without data":    {func(w *world) { w.raw(0, worldISN+1, tcpURG|tcpACK, nil) }, ipc.ReasonBadTCP, 0},
 		"RST with data":          {func(w *world) { w.raw(0, worldISN+1, tcpRST, good) }, ipc.ReasonBadTCP, 0},
 		"SYN and FIN":            {func(w *world) { w.raw(0, 5, tcpSYN|tcpFIN, nil) }, ipc.ReasonBadTCP, 0},
 		"after RST": {func(w *world) { w.raw(0, worldISN+1, tcpRST, nil); w.send(0, good) },
@@ -328,11 +329,12 @@ func TestStreamDrops(t *testing.T) {
 	}
 }
 
-// TestStreamIsLong: numbers go round as often as they like.
+// TestStreamIsLong: numbers go over the top, and never round.
 func TestStreamIsLong(t *testing.T) {
-	const at = 5<<32 + 3<<30
-	s := &stream{begin: 77, base: at, told: at, whole: at, next: at}
-	seq := uint32(77 + at&0xffffffff)
+	const at = maxStream - 3
+	const begin = 3 << 30
+	s := &stream{begin: begin, base: at, told: at, whole: at, next: at}
+	seq := uint32((begin + at) & 0xffffffff)
 	if fresh, reason := s.put(seq, []byte("ab")); fresh != at || reason != ipc.ReasonNone {
 		t.Errorf("at its end: %d, %v", fresh, reason)
 	}
@@ -341,6 +343,11 @@ func TestStreamIsLong(t *testing.T) {
 	}
 	if _, reason := s.put(seq-1, []byte("x")); reason != ipc.ReasonOutOfOrder {
 		t.Errorf("before it: %v", reason)
+	}
+	for _, seq := range []uint32{seq + 3, begin} {
+		if _, reason := s.put(seq, []byte("d")); reason != ipc.ReasonOutOfOrder {
+			t.Errorf("beyond the longest stream, number %d: %v", seq, reason)
+		}
 	}
 }
 
@@ -478,9 +485,9 @@ func FuzzStreams(f *testing.F) {
 // idlest stream first, and what that held is dropped.
 func TestStreamsMakeRoom(t *testing.T) {
 	key := func(group string, port int) streamKey { return streamKey{group: group, srcPort: uint16(port)} }
-	table := newStreams()
+	table := newStreams(maxRequestStreams)
 	table.open(testStart, key("quiet", 0), 1)
-	for i := range maxStreams - 1 {
+	for i := range maxRequestStreams - 1 {
 		if dropped := table.open(testStart+1+ipc.Instant(i), key("flood", i), 1); dropped != nil {
 			t.Fatalf("stream %d: something was held", i)
 		}
@@ -490,10 +497,10 @@ func TestStreamsMakeRoom(t *testing.T) {
 	if dropped := table.open(testStart+10_000, key("third", 0), 1); len(dropped) != 1 || dropped[0].ID != 77 {
 		t.Errorf("dropped %v", dropped)
 	}
-	for i := range 2 * maxStreams {
+	for i := range 2 * maxRequestStreams {
 		table.open(testStart+20_000+ipc.Instant(i), key("flood", 1000+i), 1)
 	}
-	if len(table.byKey) != maxStreams || table.byKey[key("quiet", 0)] == nil || table.byKey[key("third", 0)] == nil {
+	if len(table.byKey) != maxRequestStreams || table.byKey[key("quiet", 0)] == nil || table.byKey[key("third", 0)] == nil {
 		t.Errorf("%d streams; a flood took the room of others", len(table.byKey))
 	}
 

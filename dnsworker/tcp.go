@@ -48,9 +48,12 @@ func (l *tcp) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
 	if header < tcpHeader || header > len(data) {
 		return fault(ipc.ReasonBadTCP)
 	}
+	if !plainOptions(data[tcpHeader:header]) {
+		return fault(ipc.ReasonBadTCP)
+	}
 	l.payload = data[header:]
 	switch hasData := len(l.payload) > 0; {
-	case hasData && l.has(tcpURG|tcpRST), l.has(tcpSYN) && l.has(tcpFIN|tcpRST):
+	case l.has(tcpURG), hasData && l.has(tcpRST), l.has(tcpSYN) && l.has(tcpFIN|tcpRST):
 		return fault(ipc.ReasonBadTCP)
 	case hasData && l.has(tcpSYN):
 		return fault(ipc.ReasonSynData)
@@ -60,3 +63,20 @@ func (l *tcp) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
 
 // has reports whether any of these flags is set.
 func (l *tcp) has(flags uint8) bool { return l.flags&flags != 0 }
+
+// plainOptions reports whether options (RFC 9293 section 3.1) are whole, and
+// none is of Multipath TCP (RFC 8684), which gives octets another order.
+func plainOptions(b []byte) bool {
+	const end, nop, mptcp = 0, 1, 30
+	for len(b) > 0 && b[0] != end {
+		if b[0] == nop {
+			b = b[1:]
+			continue
+		}
+		if len(b) < 2 || b[1] < 2 || int(b[1]) > len(b) || b[0] == mptcp {
+			return false
+		}
+		b = b[b[1]:]
+	}
+	return true
+}

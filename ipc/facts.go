@@ -163,6 +163,9 @@ func (f *RequestFact) Validate() error {
 	if err := f.Segment.validate(&f.Packet, f.Drop, len(f.Questions)); err != nil {
 		return err
 	}
+	if f.Segment.Server != 0 {
+		return errors.New("a request with a server's number")
+	}
 	if err := validateDump(f.Dump); err != nil {
 		return err
 	}

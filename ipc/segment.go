@@ -49,6 +49,9 @@ type Segment struct {
 	// of the client's stream: as the client says it in a SYN, and as the
 	// server confirms it in a SYN-ACK.
 	Number uint32
+	// Server is, with SegmentOpen of a response queue, the sequence number before
+	// the first octet of the server's stream.
+	Server uint32
 	// More: the facts that follow are of the same packet, and the last of them
 	// decides it.
 	More bool
@@ -75,7 +78,7 @@ func (s *Segment) validate(p *Packet, drop Reason, questions int) error {
 		return errors.New("a halt without a reason")
 	case (s.Kind == SegmentOpen || s.Kind == SegmentBare) && drop != ReasonNone:
 		return errors.New("a segment without data that is dropped")
-	case s.Number != 0 && s.Kind != SegmentOpen:
+	case (s.Number != 0 || s.Server != 0) && s.Kind != SegmentOpen:
 		return errors.New("a number without a beginning")
 	case s.Kind != SegmentMessage && s.Kind != SegmentNone && questions > 0:
 		return errors.New("a question without a message")

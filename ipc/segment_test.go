@@ -27,6 +27,7 @@ func TestSegmentValidate(t *testing.T) {
 		"open and a question":   func(f *RequestFact) { f.Segment = Segment{Kind: SegmentOpen} },
 		"data and a question":   func(f *RequestFact) { f.Segment = Segment{Kind: SegmentData} },
 		"number, not open":      func(f *RequestFact) { f.Segment.Number = 1 },
+		"server's, of a query":  func(f *RequestFact) { f.Segment, f.Questions = Segment{Kind: SegmentOpen, Server: 1}, nil },
 		"more, and others":      func(f *RequestFact) { f.Segment.More = true },
 		"more data":             func(f *RequestFact) { bare(f, SegmentData); f.Segment.More = true },
 		"more of none":          func(f *RequestFact) { f.Drop, f.Segment = ReasonBadTCP, Segment{More: true} },
@@ -86,4 +87,16 @@ func ascending(n int) []PacketID {
 		ids[i] = PacketID{1 << 20, uint32(i + 1)}
 	}
 	return ids
+}
+
+// TestServersNumber: only a SYN-ACK has one.
+func TestServersNumber(t *testing.T) {
+	f := ResponseFact{Packet: samplePacket()}
+	f.Proto = ProtoTCP
+	for kind := SegmentOpen; kind <= SegmentData; kind++ {
+		f.Segment = Segment{Kind: kind, Server: 1}
+		if err := f.Validate(); (err == nil) != (kind == SegmentOpen) {
+			t.Errorf("kind %d: %v", kind, err)
+		}
+	}
 }

@@ -9,12 +9,13 @@ import (
 // Bounds of the TCP connections that are known. The filters share the room; at
 // its bound a filter forgets the connection that it used least recently.
 const (
-	// MaxConnections is the room of all filters together. With more than 256
+	// MaxConnections is the room of all filters together. With more than 32
 	// filters each still has minConnections.
 	MaxConnections = 4096
-	minConnections = 16
-	// connectionFor is how long a connection may be idle.
-	connectionFor = 2 * time.Minute
+	minConnections = 128
+	// connectionFor is how long a connection may be idle: longer than resolvers
+	// and clients let one, whose end could not pass then.
+	connectionFor = time.Hour
 )
 
 // connection is a TCP connection of a client to a server, as its client's
@@ -31,6 +32,11 @@ type connection struct {
 	// the rest of a message that it has half of.
 	number    uint32
 	confirmed bool
+	// server is the number that the server confirmed with. Stale is that of the
+	// connection which had these addresses and ports before: a copy of its
+	// SYN-ACK confirms nothing.
+	server, stale uint32
+	hasStale      bool
 
 	requestsRefused, responsesRefused bool // nothing of it passes any more
 
@@ -64,14 +70,18 @@ func newConnections(filters int) *connections {
 // open at once.
 func (c *connections) open(now ipc.Instant, filter uint32, f *ipc.RequestFact) {
 	key := keyOf(&f.Packet, 0, f.Src, f.Dst, f.SrcPort, f.DstPort)
+	conn := &connection{key: key, filter: filter, inIf: f.InIf, outIf: f.OutIf, number: f.Segment.Number, until: now.Add(connectionFor)}
 	if old := c.byKey[key]; old != nil {
+		conn.stale, conn.hasStale = old.stale, old.hasStale
+		if old.confirmed {
+			conn.stale, conn.hasStale = old.server, true
+		}
 		c.remove(old)
 	}
 	w := &c.filters[filter]
 	for w.oldest != nil && (w.oldest.until <= now || w.len >= c.room) {
 		c.remove(w.oldest)
 	}
-	conn := &connection{key: key, filter: filter, inIf: f.InIf, outIf: f.OutIf, number: f.Segment.Number, until: now.Add(connectionFor)}
 	c.byKey[key] = conn
 	w.link(conn)
 }

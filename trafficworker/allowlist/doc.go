@@ -19,6 +19,10 @@
 // SYN, the response parser of the SYN-ACK that confirms it. Data passes in
 // between, until something of that direction was refused. After that nothing of
 // the direction passes, whatever a parser says: to it, what was told is decided.
+// A copy of the SYN-ACK that confirmed an earlier connection with the same
+// addresses and ports confirms nothing, while that one is remembered: who has raw
+// sockets and makes this process forget it (thousands of connections, within the
+// time that a copy is under way) can have the server read two queries as others.
 //
 // It reads: facts from the two dnsworkers, which have passed Validate and are
 // believed no further. Either parser may be owned by an attacker. Whoever owns

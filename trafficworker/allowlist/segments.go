@@ -90,18 +90,22 @@ func (e *Engine) segments(now ipc.Instant, filter uint32, facts []*ipc.RequestFa
 // data may go to every server that may be asked, also of a connection that is
 // not known: its end after a restart.
 func (e *Engine) requestSegment(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Reason {
-	if f.Segment.Kind == ipc.SegmentHalt {
+	reason := f.Drop
+	switch {
+	case reason != ipc.ReasonNone:
+	case !requestState(f.State):
+		reason = ipc.ReasonConnState
+	case !e.mayAsk(filter, f.Dst):
+		reason = ipc.ReasonResolverNotTrusted
+	}
+	// The parser has begun anew with a SYN that does not pass, too.
+	if f.Segment.Kind == ipc.SegmentHalt || f.Segment.Kind == ipc.SegmentOpen && reason != ipc.ReasonNone {
 		if conn, _ := e.requestConnection(now, filter, f); conn != nil {
 			conn.requestsRefused = true
 		}
 	}
-	switch {
-	case f.Drop != ipc.ReasonNone:
-		return f.Drop
-	case !requestState(f.State):
-		return ipc.ReasonConnState
-	case !e.mayAsk(filter, f.Dst):
-		return ipc.ReasonResolverNotTrusted
+	if reason != ipc.ReasonNone {
+		return reason
 	}
 	switch f.Segment.Kind {
 	case ipc.SegmentOpen:
@@ -144,7 +148,7 @@ func (e *Engine) responseSegment(now ipc.Instant, f *ipc.ResponseFact, p *Plan) 
 	case !responseState(f.State):
 		reason = ipc.ReasonConnState
 	case kind == ipc.SegmentOpen:
-		conn.confirmed = true
+		conn.confirmed, conn.server = true, f.Segment.Server
 	case kind == ipc.SegmentMessage:
 		p.connection = conn
 		reason = e.responseMessage(now, f, p)
@@ -170,7 +174,7 @@ func (e *Engine) responseConnection(now ipc.Instant, f *ipc.ResponseFact, p *Pla
 		return conn, ipc.ReasonResolverNotTrusted
 	case kind == ipc.SegmentBare:
 	case kind == ipc.SegmentOpen:
-		if conn.confirmed || f.Segment.Number != conn.number {
+		if conn.confirmed || f.Segment.Number != conn.number || conn.hasStale && f.Segment.Server == conn.stale {
 			return conn, ipc.ReasonNoConnection
 		}
 	case conn.responsesRefused:

@@ -98,11 +98,36 @@ func TestDataNeedsAHandshake(t *testing.T) {
 
 	// Begun anew, nothing passes before the server has begun anew too.
 	wantSegment(t, "another SYN", e, start, segment(ipc.SegmentOpen, handleWeb), ipc.ReasonNone)
+	wantReason(t, "a copy of the SYN-ACK before", respond(t, e, start, streamReply(q, ipc.SegmentOpen)).Outcome, ipc.ReasonNoConnection)
+	wantSegment(t, "and another SYN", e, start, segment(ipc.SegmentOpen, handleWeb), ipc.ReasonNone)
 	wantSegment(t, "before its SYN-ACK", e, start, q, ipc.ReasonNoConnection)
-	wantReason(t, "its SYN-ACK", respond(t, e, start, streamReply(q, ipc.SegmentOpen)).Outcome, ipc.ReasonNone)
+	wantReason(t, "a copy even so", respond(t, e, start, streamReply(q, ipc.SegmentOpen)).Outcome, ipc.ReasonNoConnection)
+	its := streamReply(q, ipc.SegmentOpen)
+	its.Segment.Server = 7
+	wantReason(t, "its SYN-ACK", respond(t, e, start, its).Outcome, ipc.ReasonNone)
 	wantSegment(t, "the query again", e, start, segment(ipc.SegmentData, handleWeb), ipc.ReasonConnRefused)
 	if w := e.connections.filters[0]; w.len != 1 || w.oldest != w.newest || len(e.connections.byKey) != 1 {
 		t.Errorf("of a connection begun twice %d are left", w.len)
+	}
+}
+
+// TestRefusedSyn: the parser begins anew with a SYN that is refused too, where
+// the server does not.
+func TestRefusedSyn(t *testing.T) {
+	for what, spoil := range map[string]func(*ipc.RequestFact){
+		"state": func(f *ipc.RequestFact) { f.State = ipc.ConnOther },
+		"none":  func(*ipc.RequestFact) {},
+	} {
+		e := testEngine(t, testPolicy())
+		connect(t, e, start, handleWeb)
+		syn := segment(ipc.SegmentOpen, handleWeb)
+		spoil(syn)
+		if got := hand(t, e, start, syn)[0].Reason; (got == ipc.ReasonNone) != (what == "none") {
+			t.Errorf("%s: %v", what, got)
+		}
+		if o := hand(t, e, start, streamQuery(handleWeb, "example.com"))[0]; o.Verdict == ipc.Accept {
+			t.Errorf("%s: a query passes before the server has begun anew", what)
+		}
 	}
 }
 
