@@ -159,7 +159,7 @@ func checkTools() {
 		fatal("they make network namespaces and firewall rules in them: run them as root (sudo make test)")
 	}
 	var missing []string
-	for _, tool := range []string{"go", "ip", "iptables-restore", "ip6tables-restore", "dnsmasq", "dig", "curl"} {
+	for _, tool := range []string{"go", "ip", "iptables-restore", "ip6tables-restore", "dnsmasq", "dig", "curl", "unbound"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing = append(missing, tool)
 		}
