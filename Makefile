@@ -12,7 +12,7 @@ LDFLAGS  := -X $(PACKAGE)/parent.Version=$(VERSION) -X $(PACKAGE)/parent.Commit=
 # to start.
 export CGO_ENABLED := 0
 
-.PHONY: build test race fuzz figures audit demo vet packages clean
+.PHONY: build test race fuzz soak figures audit demo vet packages clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/egress-eddie
@@ -51,6 +51,10 @@ fuzz:
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$package" || exit 1; \
 	done; \
 	test $$count -gt 0 && echo "fuzzed $$count targets, $(FUZZTIME) each, in $$(($$(date +%s) - start)) s"
+
+# Two million mutated packets for each parser, in its cell.
+soak: packages
+	$(GO) test -run '^$$' -bench Soak -benchtime 1x -timeout 1h ./cmd/egress-eddie
 
 # What 200,000 queued packets and 50,000 DNS queries do to the tree.
 figures: packages
