@@ -32,7 +32,7 @@ vet:
 # exceeded", and no input is written).
 test: packages vet build
 	$(GO) test -count=1 -timeout 18m ./...
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=300000x
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=300000x FUZZTIME_FuzzStreams=100000x
 
 # The same tests with the race detector, which needs cgo and a C compiler, and
 # so cannot confine: the cells' own tests are not among them, nor the parsers, which
@@ -40,15 +40,17 @@ test: packages vet build
 race:
 	CGO_ENABLED=1 $(GO) test -race -count=1 ./ipc/... ./parent/... ./trafficworker/...
 
-# Every fuzz target for FUZZTIME. Go would spend nearly all of a short one on
-# making one new input smaller.
+# Every fuzz target for FUZZTIME, or one for FUZZTIME_ and its name. Go would spend
+# nearly all of a short one on making one new input smaller.
 FUZZTIME ?= 60s
+FUZZTIME_FuzzStreams ?= $(FUZZTIME)
 fuzz:
 	@start=$$(date +%s); count=0; \
 	for line in $$(grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' . | sort | tr ' ' '/'); do \
 		package=$$(dirname "$${line%%:*}"); target=$${line##*/}; count=$$((count + 1)); \
+		time=$(FUZZTIME); test $$target != FuzzStreams || time=$(FUZZTIME_FuzzStreams); \
 		echo "$$package $$target"; \
-		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$package" || exit 1; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $$time -fuzzminimizetime 10x "$$package" || exit 1; \
 	done; \
 	test $$count -gt 0 && echo "fuzzed $$count targets, $(FUZZTIME) each, in $$(($$(date +%s) - start)) s"
 
