@@ -236,3 +236,26 @@ func TestChangeRefused(t *testing.T) {
 		wantReason(t, what, ask(t, e, start, query(handleWeb, "other.org")), ipc.ReasonNone)
 	}
 }
+
+// TestChangeSharesNothing: after a change the addresses of one answer are
+// justified each for itself.
+func TestChangeSharesNothing(t *testing.T) {
+	e := testEngine(t, changed(webLasts, "example.com"))
+	exchange(t, e, start, query(handleWeb, "example.com"), func(a *answer) { a.addr("example.com", "192.0.2.1", "192.0.2.2") })
+	mustChange(t, e, start, changed(webLasts, "com", "example.com", "org"))
+	later := start.Add(webLasts / 2)
+	exchange(t, e, later, query(handleWeb, "debian.org"), func(a *answer) { a.addr("debian.org", "192.0.2.1") })
+	exchange(t, e, later, query(handleWeb, "x.com"), func(a *answer) { a.addr("x.com", "192.0.2.1") })
+	mustChange(t, e, later, changed(webLasts, "com", "org"))
+	if got := granted(e, later, 0, "192.0.2.1"); got != later.Add(webLasts) {
+		t.Errorf("answered again: until %d", got)
+	}
+	e.grants.Each(later, 0, func(a [16]byte, p proofs, _ ipc.Instant) {
+		if netip.AddrFrom16(a).Unmap() == ip("192.0.2.2") && p.until() != start.Add(webLasts) {
+			t.Errorf("not answered again: until %d, proofs %v", p.until(), p.appendTo(nil, later))
+		}
+	})
+	if c := mustChange(t, e, later, changed(webLasts, "org")); c.Kept+c.Shortened != 1 {
+		t.Errorf("%+v", c)
+	}
+}

@@ -20,10 +20,20 @@ type proof struct {
 // while an entry that is still remembered justifies it.
 //
 // Nearly always there is one, which is held without a further allocation.
-// NB: more belongs to one proofs alone; copy with appendTo.
+// NB: more belongs to one proofs alone; copy with clone or appendTo.
 type proofs struct {
 	first proof
 	more  *[maxProofs - 1]proof // unused ones are zero
+}
+
+// clone is a copy that shares nothing.
+func (p *proofs) clone() proofs {
+	c := *p
+	if p.more != nil {
+		more := *p.more
+		c.more = &more
+	}
+	return c
 }
 
 // appendTo appends the entries that are still good.

@@ -44,6 +44,7 @@ func (t *translation) grant(now ipc.Instant, old *proofs) translated {
 		r = t.translate(now, old)
 		t.grants[old.first] = r
 	}
+	r.proofs = r.proofs.clone()
 	return r
 }
 
