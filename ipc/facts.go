@@ -8,9 +8,9 @@ import (
 )
 
 // Bounds of a fact. With all of them reached at once it still fits one frame
-// (MaxFrame, 65,536 octets). Of the 65,149 octets that gob then makes of it
+// (MaxFrame, 65,536 octets). Of the 65,155 octets that gob then makes of it
 // (TestWorstResponseFits), 46,248 are addresses with their TTLs, 12,514 names and
-// 6,387 all the rest: the dump, questions, links, targets and the packet.
+// 6,393 all the rest: the dump, questions, links, targets and the packet.
 const (
 	// MaxQuestions bounds the questions of one message. Real ones have one.
 	MaxQuestions = 4
