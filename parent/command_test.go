@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,6 +78,11 @@ func TestCommandUsage(t *testing.T) {
 
 // TestReloadCommand signals a parent, and nothing else that can be seen.
 func TestReloadCommand(t *testing.T) {
+	// Where the tests run with the signal ignored, as under nohup, the stand-ins
+	// would inherit that. One that is caught they do not.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	for _, c := range []struct {
 		args []string
 		code int
