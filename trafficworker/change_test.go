@@ -191,3 +191,25 @@ func TestChangeRefused(t *testing.T) {
 		t.Error("opened within a change")
 	}
 }
+
+// TestGrantsBecomeOne: what is left of two grants of an address has the best of
+// both, whichever is looked at first.
+func TestGrantsBecomeOne(t *testing.T) {
+	early := grant{use{time.Minute, testNow}, testNow.Add(3 * time.Minute)}
+	late := grant{use{time.Second, testNow + 7}, testNow.Add(2 * time.Minute)}
+	want := grant{use{time.Minute, testNow + 7}, testNow.Add(3 * time.Minute)}
+	filter := []ipc.Filter{{Name: "f", AllowAnswersFor: time.Hour, MaxInUse: time.Hour, Ports: true}}
+	for _, grants := range [][2]grant{{early, late}, {late, early}} {
+		tab, err := newTable(filter, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := changedAddress.As16()
+		tab.grants.Put(testNow+8, 0, opening{address: a}, grants[0].use, grants[0].until)
+		tab.grants.Put(testNow+8, 0, opening{a, https}, grants[1].use, grants[1].until)
+		got := tab.stays(testNow+8, 0, time.Hour, map[[16]byte][]kept{a: {{https, forever}}})
+		if len(got) != 1 || got[opening{a, https}] != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	}
+}
