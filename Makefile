@@ -36,9 +36,9 @@ test: packages vet build
 
 # The same tests with the race detector, which needs cgo and a C compiler, and
 # so cannot confine: the cells' own tests are not among them, nor the parsers, which
-# have one goroutine and a test of their speed.
+# have one goroutine and a test of their speed, nor the speed of a configuration.
 race:
-	CGO_ENABLED=1 $(GO) test -race -count=1 ./ipc/... ./parent/... ./trafficworker/...
+	CGO_ENABLED=1 $(GO) test -race -count=1 -skip TestMillionNames ./ipc/... ./parent/... ./trafficworker/...
 
 # Every fuzz target for FUZZTIME, or one for FUZZTIME_ and its name. Go would spend
 # nearly all of a short one on making one new input smaller.
