@@ -29,6 +29,8 @@ var (
 	responseFactType = defineType[ResponseFact]()
 	grantsType       = defineType[Grants]()
 	policyItemType   = defineType[PolicyItem]()
+	lookupType       = defineType[Lookup]()
+	unknownType      = defineType[Unknown]()
 )
 
 func defineType[T any]() gobType[T] {
@@ -67,6 +69,12 @@ func NewGrantSender(fd int) *Sender[Grants] { return newSender(fd, grantsType) }
 
 // NewPolicySender is the parent's end of a child's control socket.
 func NewPolicySender(fd int) *Sender[PolicyItem] { return newSender(fd, policyItemType) }
+
+// NewLookupSender is the holder's end of its edge to the resolver.
+func NewLookupSender(fd int) *Sender[Lookup] { return newSender(fd, lookupType) }
+
+// NewUnknownSender is the trafficworker's end of its edge to the holder.
+func NewUnknownSender(fd int) *Sender[Unknown] { return newSender(fd, unknownType) }
 
 func newSender[T any](fd int, _ gobType[T]) *Sender[T] {
 	s := &Sender[T]{fd: fd}
@@ -139,6 +147,12 @@ func NewGrantReceiver(fd int) *Receiver[Grants, *Grants] { return newReceiver(fd
 func NewPolicyReceiver(fd int) *Receiver[PolicyItem, *PolicyItem] {
 	return newReceiver(fd, policyItemType)
 }
+
+// NewLookupReceiver is the resolver's end of the holder's edge.
+func NewLookupReceiver(fd int) *Receiver[Lookup, *Lookup] { return newReceiver(fd, lookupType) }
+
+// NewUnknownReceiver is the holder's end of the trafficworker's edge.
+func NewUnknownReceiver(fd int) *Receiver[Unknown, *Unknown] { return newReceiver(fd, unknownType) }
 
 func newReceiver[T any, M message[T]](fd int, t gobType[T]) *Receiver[T, M] {
 	r := &Receiver[T, M]{fd: fd, id: t.id, buf: make([]byte, MaxFrame+1)}

@@ -51,7 +51,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 	t.Run("grants", func(t *testing.T) {
 		full := sampleGrants()
-		roundTrip(t, []Grants{full, {Kind: GrantsOpen, Until: 1, V4: "abcd"}, {Kind: GrantsKeep, Until: 1, V6: full.V6, Port: Port{22, ProtoTCP}}, {Kind: GrantsChange}, {Kind: GrantsKeep, V4: "abcd", Port: Port{443, ProtoTCP}}, {Kind: GrantsDone}, full}, NewGrantSender, NewGrantReceiver)
+		roundTrip(t, []Grants{full, {Kind: GrantsOpen, Until: 1, V4: "abcd"}, {Kind: GrantsKeep, Until: 1, V6: full.V6, Port: Port{22, ProtoTCP}}, {Kind: GrantsChange}, {Kind: GrantsKeep, V4: "abcd", Port: Port{443, ProtoTCP}}, {Kind: GrantsDone}, {Kind: GrantsSettled, V4: "abcd"}, full}, NewGrantSender, NewGrantReceiver)
 	})
 	t.Run("policy", func(t *testing.T) {
 		full := samplePolicyItem()
@@ -59,10 +59,17 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
+// TestRoundTripOfLookups is TestRoundTrip for what the daemon asks for itself.
+func TestRoundTripOfLookups(t *testing.T) {
+	look, unknown := sampleLookup(), sampleUnknown()
+	roundTrip(t, []Lookup{look, {name.Root, TypePTR, 1}, look}, NewLookupSender, NewLookupReceiver)
+	roundTrip(t, []Unknown{unknown, {Address: "abcd"}, unknown}, NewUnknownSender, NewUnknownReceiver)
+}
+
 // TestTypeNumbers: another process of the same binary names its types by the
 // same numbers.
 func TestTypeNumbers(t *testing.T) {
-	var ours [4]int
+	var ours [6]int
 	cmd := exec.Command(os.Args[0], sendAll)
 	cmd.Stderr = os.Stderr
 	for i := range ours {
@@ -90,6 +97,12 @@ func TestTypeNumbers(t *testing.T) {
 	}
 	if r, err := NewPolicyReceiver(ours[3]).Recv(); err != nil || !reflect.DeepEqual(*r, samplePolicyItem()) {
 		t.Errorf("policy item: %+v, %v", r, err)
+	}
+	if r, err := NewLookupReceiver(ours[4]).Recv(); err != nil || *r != sampleLookup() {
+		t.Errorf("lookup: %+v, %v", r, err)
+	}
+	if r, err := NewUnknownReceiver(ours[5]).Recv(); err != nil || *r != sampleUnknown() {
+		t.Errorf("unknown address: %+v, %v", r, err)
 	}
 }
 
@@ -123,6 +136,9 @@ func worstResponse() ResponseFact {
 	}
 	for range MaxTargets {
 		f.Targets = append(f.Targets, Target{MaxNames - 1, MaxNames - 1})
+	}
+	for range MaxPointers {
+		f.Pointers = append(f.Pointers, Target{MaxNames - 1, MaxNames - 1})
 	}
 	f.Others = []byte(strings.Repeat("\x7f", MaxOwners))
 	const v4 = 300 // enough for gob's longer lengths
@@ -162,6 +178,7 @@ func TestWorstFilterFits(t *testing.T) {
 	a, b := pair(t, false, false)
 	item := PolicyItem{Kind: PolicyFilter, Filter: Filter{
 		Index: 1<<32 - 1, Name: strings.Repeat("n", MaxFilterName), Ports: true, RespectTTL: true, DenyPrivate: true,
+		LookupUnknown: true, ReCacheEvery: MaxDuration, CachedFor: MaxDuration,
 		AllowAnswersFor: MaxDuration, TTLGrace: MaxDuration, MinTTL: MaxDuration, MaxInUse: MaxDuration,
 	}}
 	for i := range uint16(MaxQueryTypes) {

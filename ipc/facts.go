@@ -3,14 +3,15 @@ package ipc
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/capnspacehook/egress-eddie/ipc/name"
 )
 
 // Bounds of a fact. With all of them reached at once it still fits one frame
-// (MaxFrame, 65,536 octets). Of the 65,155 octets that gob then makes of it
+// (MaxFrame, 65,536 octets). Of the 65,237 octets that gob then makes of it
 // (TestWorstResponseFits), 46,248 are addresses with their TTLs, 12,514 names and
-// 6,393 all the rest: the dump, questions, links, targets and the packet.
+// 6,475 all the rest: the dump, questions, links, targets, pointers and the packet.
 const (
 	// MaxQuestions bounds the questions of one message. Real ones have one.
 	MaxQuestions = 4
@@ -37,6 +38,8 @@ const (
 	MaxLinks = 64
 	// MaxTargets bounds the SRV, MX, NS, HTTPS and SVCB targets of one response.
 	MaxTargets = 128
+	// MaxPointers bounds the PTR records of one response that are told.
+	MaxPointers = 16
 	// MaxDump bounds the presentation text of a message for -f.
 	MaxDump = 4 << 10
 )
@@ -145,6 +148,7 @@ type RequestFact struct {
 	Segment   Segment // of TCP
 	TxID      uint16
 	Questions []Question
+	Extras    bool   // it has additional records, an OPT or a TSIG
 	Dump      string // the message as printable ASCII lines, only when the policy asks (-f)
 }
 
@@ -252,10 +256,13 @@ type ResponseFact struct {
 	Names   []name.Name // every name that the fields below point into
 	Links   []Link
 	Targets []Target
-	A, AAAA Addresses
-	Others  []byte // owners (indices into Names) of records of all other types, HTTPS and SVCB among them, once each
-	LeftOut uint32 // targets not told because Names was full
-	Dump    string // the message as printable ASCII lines, only when the policy asks (-f)
+	// Pointers are the PTR records, as far as they and their names fit. Their
+	// owners are among Others too.
+	Pointers []Target
+	A, AAAA  Addresses
+	Others   []byte // owners (indices into Names) of records of all other types, HTTPS and SVCB among them, once each
+	LeftOut  uint32 // targets not told because Names was full
+	Dump     string // the message as printable ASCII lines, only when the policy asks (-f)
 }
 
 // Validate checks everything that does not need the policy.
@@ -281,7 +288,7 @@ func (f *ResponseFact) Validate() error {
 	if err := validateQuestions(f.Questions); err != nil {
 		return err
 	}
-	hasRecords := len(f.Names)+len(f.Links)+len(f.Targets)+len(f.Others) > 0 || !f.A.empty() || !f.AAAA.empty()
+	hasRecords := len(f.Names)+len(f.Links)+len(f.Targets)+len(f.Pointers)+len(f.Others) > 0 || !f.A.empty() || !f.AAAA.empty()
 	if hasRecords && (f.Drop != ReasonNone || f.AnswerDrop != ReasonNone || f.Truncated || f.NoRecords || len(f.Questions) == 0) {
 		return errors.New("records told of a response that can have none")
 	}
@@ -289,7 +296,7 @@ func (f *ResponseFact) Validate() error {
 }
 
 func (f *ResponseFact) validateRecords() error {
-	if len(f.Names) > MaxNames || len(f.Links) > MaxLinks || len(f.Targets) > MaxTargets || len(f.Others) > MaxOwners {
+	if len(f.Names) > MaxNames || len(f.Links) > MaxLinks || len(f.Targets) > MaxTargets || len(f.Pointers) > MaxPointers || len(f.Others) > MaxOwners {
 		return errors.New("more names or records than a fact holds")
 	}
 	octets := 0
@@ -316,7 +323,7 @@ func (f *ResponseFact) validateRecords() error {
 			return errors.New("link outside the name table")
 		}
 	}
-	for _, t := range f.Targets {
+	for _, t := range slices.Concat(f.Targets, f.Pointers) {
 		if int(t.Owner) >= len(f.Names) || int(t.Target) >= len(f.Names) {
 			return errors.New("target outside the name table")
 		}

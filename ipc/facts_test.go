@@ -69,11 +69,18 @@ func TestResponseFactValidate(t *testing.T) {
 		"names alone, no question": func(f *ResponseFact) {
 			*f = ResponseFact{Packet: f.Packet, Names: []name.Name{n}}
 		},
-		"not a name":            func(f *ResponseFact) { f.Names[1] = "b.example" },
-		"129 names":             func(f *ResponseFact) { f.Names = append(f.Names, make([]name.Name, MaxNames)...) },
-		"names too long":        func(f *ResponseFact) { f.Names = fill(MaxNameBytes/200+1, longName(200)) },
-		"65 links":              func(f *ResponseFact) { f.Links = make([]Link, MaxLinks+1) },
-		"129 targets":           func(f *ResponseFact) { f.Targets = make([]Target, MaxTargets+1) },
+		"not a name":           func(f *ResponseFact) { f.Names[1] = "b.example" },
+		"129 names":            func(f *ResponseFact) { f.Names = append(f.Names, make([]name.Name, MaxNames)...) },
+		"names too long":       func(f *ResponseFact) { f.Names = fill(MaxNameBytes/200+1, longName(200)) },
+		"65 links":             func(f *ResponseFact) { f.Links = make([]Link, MaxLinks+1) },
+		"129 targets":          func(f *ResponseFact) { f.Targets = make([]Target, MaxTargets+1) },
+		"17 pointers":          func(f *ResponseFact) { f.Pointers = make([]Target, MaxPointers+1) },
+		"pointer's owner far":  func(f *ResponseFact) { f.Pointers[0].Owner = 2 },
+		"pointer's target far": func(f *ResponseFact) { f.Pointers[0].Target = 2 },
+		"pointer alone, truncated": func(f *ResponseFact) {
+			*f = bare(f)
+			f.Truncated, f.Pointers = true, []Target{{}}
+		},
 		"18 other owners":       func(f *ResponseFact) { f.Others = make([]byte, MaxOwners+1) },
 		"4097 addresses":        func(f *ResponseFact) { f.A = addresses(4, MaxAddresses) },
 		"too many octets":       func(f *ResponseFact) { f.AAAA = addresses(16, MaxAddressBytes/18) },
@@ -126,7 +133,7 @@ func TestGrantsValidate(t *testing.T) {
 	for what, g := range map[string]Grants{
 		"zero":            {},
 		"no kind":         {Until: 1, V4: "abcd"},
-		"unknown kind":    {Kind: GrantsDone + 1, Until: 1, V4: "abcd"},
+		"unknown kind":    {Kind: grantsKindEnd, Until: 1, V4: "abcd"},
 		"no end":          {Kind: GrantsOpen, V4: "abcd"},
 		"negative end":    {Kind: GrantsOpen, Until: -1, V4: "abcd"},
 		"no address":      {Kind: GrantsOpen, Until: 1},
@@ -140,6 +147,9 @@ func TestGrantsValidate(t *testing.T) {
 		"port of ICMP":    {Kind: GrantsOpen, Until: 1, V4: "abcd", Port: Port{Number: 1, Proto: 1}},
 		"change with one": {Kind: GrantsChange, V4: "abcd"},
 		"done with one":   {Kind: GrantsDone, V4: "abcd"},
+		"settled, no one": {Kind: GrantsSettled},
+		"settled, then":   {Kind: GrantsSettled, Until: -1, V4: "abcd"},
+		"settled, port":   {Kind: GrantsSettled, V4: "abcd", Port: Port{Number: 443}},
 		"done of filter":  {Kind: GrantsDone, Filter: 1},
 	} {
 		if err := g.Validate(); err == nil {

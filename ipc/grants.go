@@ -32,6 +32,10 @@ const (
 	// GrantsDone puts that policy in force: what was not kept since
 	// GrantsChange is closed.
 	GrantsDone
+	// GrantsSettled answers an Unknown: the addresses have been looked up, and
+	// what they lead to was opened before this. Until is until when nobody need
+	// ask again, 0 if at once.
+	GrantsSettled
 	grantsKindEnd
 )
 
@@ -40,7 +44,7 @@ const (
 type Grants struct {
 	Kind   GrantsKind
 	Filter uint32  // index of the filter
-	Until  Instant // when the grants end; with GrantsKeep 0 if they end as they would
+	Until  Instant // when the grants end; with GrantsKeep 0 if they end as they would; see GrantsSettled
 	Port   Port    // the one that is opened or stays, or the zero one for all
 	V4     string  // 4 octets an address
 	V6     string  // 16 octets an address
@@ -56,6 +60,10 @@ func (g *Grants) Validate() error {
 	case GrantsKeep:
 		if g.Until < 0 {
 			return errors.New("grants that ended before they are kept")
+		}
+	case GrantsSettled:
+		if g.Until < 0 || g.Port != (Port{}) {
+			return errors.New("settled addresses with a port, or settled before the boot")
 		}
 	case GrantsChange, GrantsDone:
 		if *g != (Grants{Kind: g.Kind}) {

@@ -11,9 +11,10 @@ type Scope uint8
 
 // The scopes.
 const (
-	ScopeTree  Scope = iota + 1 // example.com: it and everything below it
-	ScopeExact                  // =example.com: only it
-	ScopeBelow                  // *.example.com: only what is below it
+	ScopeTree   Scope = iota + 1 // example.com: it and everything below it
+	ScopeExact                   // =example.com: only it
+	ScopeBelow                   // *.example.com: only what is below it
+	ScopeCached                  // of cachedHostnames: allows no question of anybody's, and is looked up
 	scopeEnd
 )
 

@@ -22,6 +22,8 @@ const (
 	childResponses
 	childGrants
 	childPolicy
+	childLookups
+	childUnknown
 )
 
 func TestMain(m *testing.M) {
@@ -37,7 +39,14 @@ func TestMain(m *testing.M) {
 
 func sendOneOfEach() error {
 	r, s, g, p := sampleRequest(), sampleResponse(), sampleGrants(), samplePolicyItem()
+	l, u := sampleLookup(), sampleUnknown()
 	// Backwards, so that an order of first use would show.
+	if err := NewUnknownSender(childUnknown).Send(&u); err != nil {
+		return err
+	}
+	if err := NewLookupSender(childLookups).Send(&l); err != nil {
+		return err
+	}
 	if err := NewPolicySender(childPolicy).Send(&p); err != nil {
 		return err
 	}
@@ -71,7 +80,7 @@ func sampleName(labels ...string) name.Name {
 func sampleRequest() RequestFact {
 	return RequestFact{
 		Packet: samplePacket(), Drop: ReasonOpcode, TxID: 0xbeef,
-		Questions: []Question{{sampleName("a", "example"), 28, 1}, {name.Root, 65535, 255}}, Dump: "text\nmore",
+		Questions: []Question{{sampleName("a", "example"), 28, 1}, {name.Root, 65535, 255}}, Extras: true, Dump: "text\nmore",
 	}
 }
 
@@ -80,7 +89,7 @@ func sampleResponse() ResponseFact {
 		Packet: samplePacket(), TxID: 0xbeef, RCode: 3,
 		Questions: []Question{{sampleName("a", "example"), 1, 1}},
 		Names:     []name.Name{sampleName("a", "example"), sampleName("b", "example")},
-		Links:     []Link{{0, 1, true}}, Targets: []Target{{1, 0}},
+		Links:     []Link{{0, 1, true}}, Targets: []Target{{1, 0}}, Pointers: []Target{{0, 1}},
 		A:      Addresses{"\xc0\x00\x02\x01", []byte{1}, []uint32{60, MaxTTL}, []byte{1}},
 		AAAA:   Addresses{strings.Repeat("\x20", 16), []byte{1}, []uint32{300}, []byte{0}},
 		Others: []byte{1, 0}, LeftOut: 9, Dump: "text\nmore",
@@ -93,14 +102,21 @@ func sampleGrants() Grants {
 
 func samplePolicyItem() PolicyItem {
 	return PolicyItem{
-		Kind: PolicyNames, Settings: Settings{true, true, true, true, true},
+		Kind: PolicyNames, Settings: Settings{true, true, true, true, true, true, true},
 		Queue:  Queue{1, 2, 3, QueueTraffic, 4},
-		Filter: Filter{1, "f", true, 1 << 62, true, 1, 2, 3, true, []uint16{1, 28}, true},
+		Filter: Filter{1, "f", true, 1 << 62, 4, 5, true, true, 1, 2, 3, true, []uint16{1, 28}, true},
 		Of:     1, Names: []name.Name{sampleName("a", "example")}, Scopes: []byte{byte(ScopeBelow)},
 		Ports:    []PortsAt{{0, []Port{{443, ProtoTCP}}}},
 		Resolver: AddressOf(netip.MustParseAddr("2001:db8::1")),
 		Address:  AllowedAddress{AddressOf(netip.MustParseAddr("10.0.0.0")), 8, []Port{{53, 0}}},
+		Socket:   Socket{7, ProtoTCP},
 	}
+}
+
+func sampleLookup() Lookup { return Lookup{sampleName("a", "example"), TypeAAAA, 1 << 60} }
+
+func sampleUnknown() Unknown {
+	return Unknown{3, AddressOf(netip.MustParseAddr("2001:db8::1"))}
 }
 
 // pair is one edge whose ends are closed with the test.

@@ -41,6 +41,7 @@ const (
 	QueueRequests QueueKind = iota + 1
 	QueueResponses
 	QueueTraffic
+	QueueSelf // DNS requests of the resolver's
 	queueKindEnd
 )
 
@@ -52,6 +53,8 @@ func (k QueueKind) String() string {
 		return "dns response"
 	case QueueTraffic:
 		return "traffic"
+	case QueueSelf:
+		return "own dns request"
 	}
 	return "invalid"
 }
@@ -72,6 +75,9 @@ const (
 	// PolicyLog is no part of a policy: it comes with a descriptor, the log
 	// that takes the place of FDLog.
 	PolicyLog
+	// PolicySocket is no part of a policy: it answers a request for a Socket, in
+	// their order, with a descriptor, or without if it could not be made.
+	PolicySocket
 	policyKindEnd
 )
 
@@ -88,6 +94,7 @@ type PolicyItem struct {
 	Ports    []PortsAt   // PolicyNames: of those that do not open all
 	Resolver Address     // PolicyResolver
 	Address  AllowedAddress
+	Socket   Socket // PolicySocket
 }
 
 // PortsAt are the ports of the name At in a list.
@@ -118,6 +125,7 @@ type Settings struct {
 	JSON           bool // log format
 	Journal        bool // the log is the journal's, see logging.Options
 	InterfaceCheck bool // responses must arrive by the interface the request left by
+	AskA, AskAAAA  bool // the types that the daemon asks for itself: those of the families with queues
 }
 
 // Queue is one NFQUEUE as a child sees it.
@@ -126,7 +134,7 @@ type Queue struct {
 	Slot   uint32 // its socket is descriptor FDQueues+Slot; used by readers only
 	Number uint16 // NFQUEUE number, for people
 	Kind   QueueKind
-	Filter uint32 // index of its filter; 0 for responses, which belong to none
+	Filter uint32 // index of its filter; 0 for responses and QueueSelf, which belong to none
 }
 
 // Filter is one filter's rules.
@@ -134,7 +142,12 @@ type Filter struct {
 	Index           uint32 // filters come in order of their index, from 0
 	Name            string
 	AllowAll        bool
-	AllowAnswersFor time.Duration // 0 exactly when it grants nothing by names
+	AllowAnswersFor time.Duration // 0 exactly when it grants nothing by names that are asked for
+
+	// The names of ScopeCached are looked up every ReCacheEvery, and what they
+	// had is open for CachedFor after it. Both are 0 without such names.
+	ReCacheEvery, CachedFor time.Duration
+	LookupUnknown           bool // an address that nothing opens is looked up
 
 	// A grant lasts for its record's TTL and TTLGrace, at least MinTTL and at
 	// most AllowAnswersFor.
@@ -148,6 +161,9 @@ type Filter struct {
 	Ports       bool     // something of it opens single ports
 }
 
+// Longest is how long a grant may last at most.
+func (f *Filter) Longest() time.Duration { return max(f.AllowAnswersFor, f.CachedFor) }
+
 // Lasts is how long a grant of a record with a TTL lasts.
 func (f *Filter) Lasts(ttl uint32) time.Duration {
 	if !f.RespectTTL {
@@ -160,7 +176,7 @@ func (f *Filter) validate() error {
 	if f.Name == "" || len(f.Name) > MaxFilterName {
 		return fmt.Errorf("filter %q", f.Name)
 	}
-	for _, d := range []time.Duration{f.AllowAnswersFor, f.TTLGrace, f.MinTTL, f.MaxInUse} {
+	for _, d := range []time.Duration{f.AllowAnswersFor, f.TTLGrace, f.MinTTL, f.MaxInUse, f.ReCacheEvery, f.CachedFor} {
 		if d < 0 || d > MaxDuration {
 			return fmt.Errorf("filter %q: a time of %v", f.Name, d)
 		}
@@ -179,6 +195,8 @@ func (p *PolicyItem) Validate() error {
 	switch p.Kind {
 	case PolicyBegin, PolicyDone, PolicyLog:
 		return nil
+	case PolicySocket:
+		return p.Socket.validate()
 	case PolicyQueue:
 		if p.Queue.Handle == 0 || p.Queue.Kind == 0 || p.Queue.Kind >= queueKindEnd || p.Queue.Slot >= MaxQueues {
 			return fmt.Errorf("queue %+v", p.Queue)

@@ -68,6 +68,12 @@ const (
 	ReasonHeldTooLong     // the rest of its message did not come
 	ReasonConnRefused     // something before it in its connection was refused (also found by the holder)
 
+	// What the daemon asks for itself.
+	ReasonNotLookedUp    // a question on selfDNSQueue that is no lookup under way (found by the holder)
+	ReasonLookedUp       // no allowed name leads to the address (found by the trafficworker)
+	ReasonLookupTime     // no answer in time (found by the trafficworker)
+	ReasonTooManyLookups // too many packets or addresses wait already (found by the trafficworker)
+
 	reasonEnd
 )
 
@@ -119,6 +125,11 @@ var reasonText = [reasonEnd]string{
 	ReasonTooManySegments: "too many TCP segments or messages at once",
 	ReasonHeldTooLong:     "rest of the message did not come",
 	ReasonConnRefused:     "connection was refused before",
+
+	ReasonNotLookedUp:    "not a question that the daemon has to ask",
+	ReasonLookedUp:       "address not granted, and its reverse lookup leads to no allowed name",
+	ReasonLookupTime:     "address not granted, and its reverse lookup took too long",
+	ReasonTooManyLookups: "address not granted, and too many reverse lookups",
 }
 
 // Reasons are all of them but ReasonNone.

@@ -10,6 +10,13 @@ var typeNames = map[uint16]string{
 	52: "TLSA", 64: "SVCB", 65: "HTTPS", 250: "TSIG", 255: "ANY", 257: "CAA",
 }
 
+// The record types that the daemon itself asks for.
+const (
+	TypeA    = 1
+	TypePTR  = 12
+	TypeAAAA = 28
+)
+
 // TypeName is a record type's mnemonic, for people.
 func TypeName(t uint16) string {
 	if s, ok := typeNames[t]; ok {

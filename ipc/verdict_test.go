@@ -154,6 +154,26 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// TestSockets: a request for a socket is told from a signal, and says no more
+// than which server and which of two protocols.
+func TestSockets(t *testing.T) {
+	for _, s := range []Socket{{0, ProtoUDP}, {1<<32 - 1, ProtoTCP}} {
+		packet := AppendSocket(nil, s)
+		if got, err := ParseSocket(packet); err != nil || got != s {
+			t.Errorf("%+v: %+v, %v", s, got, err)
+		}
+		if _, err := ParseSignal(packet); err == nil {
+			t.Errorf("%+v is a signal too", s)
+		}
+	}
+	for _, packet := range [][]byte{nil, {1, 0, 0, 0}, {0, 0, 0, 0, 17, 0, 0}, {0, 0, 0, 0, 17, 0, 0, 0, 0},
+		{0, 0, 0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 1, 0, 0, 0}, {0, 0, 0, 0, 17, 1, 0, 0}, {0, 0, 0, 0, 6, 0, 1, 0}, {0, 0, 0, 0, 6, 0, 0, 1}} {
+		if s, err := ParseSocket(packet); err == nil {
+			t.Errorf("%v: %+v", packet, s)
+		}
+	}
+}
+
 func TestReasons(t *testing.T) {
 	seen := map[string]Reason{}
 	for r := range reasonEnd {
