@@ -23,7 +23,7 @@ const maxHeldOfFilter = 1024
 type requestStreams struct {
 	parser *Parser
 	tell   func(*ipc.RequestFact) error
-	groups map[uint32]string // a filter's, by handle
+	groups map[uint32]string // see groupOf; by handle
 	table  *streams
 	due    ipc.Instant // not before it is anything held too long; 0: nothing is held
 }
@@ -31,9 +31,18 @@ type requestStreams struct {
 func newRequestStreams(p *ipc.Policy, parser *Parser, tell func(*ipc.RequestFact) error) *requestStreams {
 	r := &requestStreams{parser: parser, tell: tell, groups: make(map[uint32]string), table: newStreams(maxRequestStreams)}
 	for _, q := range p.Queues {
-		r.groups[q.Handle] = strconv.Itoa(int(q.Filter))
+		r.groups[q.Handle] = groupOf(&q)
 	}
 	return r
+}
+
+// groupOf is who shares the bounds of a queue, and whose packets a fact may
+// decide together: its filter, or the resolver, which belongs to none.
+func groupOf(q *ipc.Queue) string {
+	if q.Kind == ipc.QueueSelf {
+		return "self"
+	}
+	return strconv.Itoa(int(q.Filter))
 }
 
 // packet tells one packet of a request queue, or holds it.
@@ -195,7 +204,7 @@ func (r *requestStreams) expire(now ipc.Instant) (time.Duration, error) {
 // drop tells that packets are to be dropped: as many facts as they need.
 func (r *requestStreams) drop(reason ipc.Reason, kind ipc.SegmentKind, packets ...ipc.Packet) error {
 	for len(packets) > 0 {
-		n := 1 // of one filter: streams of several may have to go at once
+		n := 1 // of one group: streams of several may have to go at once
 		for n < min(len(packets), ipc.MaxHeld) && r.groups[packets[n].Handle] == r.groups[packets[0].Handle] {
 			n++
 		}

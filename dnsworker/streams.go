@@ -17,8 +17,8 @@ const (
 )
 
 // streamKey is a connection as its packets in this direction say it. Group is
-// who shares a bound: a filter for requests, and for responses, which belong
-// to none, everything from one server's address to one client's.
+// who shares a bound: a filter for requests, or the resolver; and for responses,
+// which belong to none, everything from one server's address to one client's.
 type streamKey struct {
 	group            string
 	src, dst         ipc.Address

@@ -31,17 +31,23 @@ func fat(t *testing.T, size int, fill []byte) []byte {
 // TestVictimsOfTwoFilters: when streams of several filters have to go at once,
 // no fact decides packets of two: the holder would take it for a breach.
 func TestVictimsOfTwoFilters(t *testing.T) {
-	filterOf := map[uint32]uint32{1: 0, 2: 1}
-	policy := &ipc.Policy{Queues: []ipc.Queue{{Handle: 1, Kind: ipc.QueueRequests, Filter: 0}, {Handle: 2, Kind: ipc.QueueRequests, Filter: 1}}}
-	r := newRequestStreams(policy, NewParser(false), func(f *ipc.RequestFact) error {
+	first := ipc.Queue{Handle: 1, Kind: ipc.QueueRequests, Filter: 0}
+	t.Run("filters", func(t *testing.T) { victims(t, first, ipc.Queue{Handle: 2, Kind: ipc.QueueRequests, Filter: 1}) })
+	t.Run("the resolver", func(t *testing.T) { victims(t, first, ipc.Queue{Handle: 2, Kind: ipc.QueueSelf}) })
+}
+
+func victims(t *testing.T, queues ...ipc.Queue) {
+	told, both := map[uint32]bool{}, false // the queues of what one packet made go, and whether they were ever both
+	r := newRequestStreams(&ipc.Policy{Queues: queues}, NewParser(false), func(f *ipc.RequestFact) error {
 		if err := f.Validate(); err != nil {
 			t.Fatal(err)
 		}
 		for _, also := range f.Segment.Also {
-			if filterOf[also.Handle] != filterOf[f.Handle] {
-				t.Fatalf("a fact of filter %d decides a packet of filter %d: the holder ends", filterOf[f.Handle], filterOf[also.Handle])
+			if also.Handle != f.Handle {
+				t.Fatalf("a fact of queue %d decides a packet of queue %d: the holder ends", f.Handle, also.Handle)
 			}
 		}
+		told[f.Handle] = told[f.Handle] || f.Drop == ipc.ReasonNoConnection
 		return nil
 	})
 	id := uint32(0)
@@ -54,6 +60,8 @@ func TestVictimsOfTwoFilters(t *testing.T) {
 		if err := r.packet(now, Meta{Handle: handle, ID: id}, p); err != nil {
 			t.Fatal(err)
 		}
+		both = both || told[1] && told[2]
+		clear(told)
 	}
 	// The idlest streams of both hold a few octets each.
 	const small = 100
@@ -73,6 +81,9 @@ func TestVictimsOfTwoFilters(t *testing.T) {
 				at += len(big)
 			}
 		}
+	}
+	if !both {
+		t.Error("nothing of both had to go at once")
 	}
 }
 
@@ -224,7 +235,8 @@ func TestOptions(t *testing.T) {
 // TestHeldOfFilter: what is held stands in the kernel's queue, and leaves room
 // there for the filter's other clients.
 func TestHeldOfFilter(t *testing.T) {
-	policy := &ipc.Policy{Queues: []ipc.Queue{{Handle: 1, Kind: ipc.QueueRequests}, {Handle: 2, Kind: ipc.QueueRequests, Filter: 1}, {Handle: 3, Kind: ipc.QueueRequests}}}
+	policy := &ipc.Policy{Queues: []ipc.Queue{{Handle: 1, Kind: ipc.QueueRequests}, {Handle: 2, Kind: ipc.QueueRequests, Filter: 1}, {Handle: 3, Kind: ipc.QueueRequests},
+		{Handle: 4, Kind: ipc.QueueSelf}}}
 	waits := map[uint32]int{}
 	r := newRequestStreams(policy, NewParser(false), func(f *ipc.RequestFact) error {
 		valid(t, f)
@@ -250,6 +262,7 @@ func TestHeldOfFilter(t *testing.T) {
 	}
 	for port := range uint16(5) {
 		hold(2, port, 200)
+		hold(4, port, 200)
 	}
 	hold(3, 1, 3) // another client of the first filter
 	for port := range uint16(20) {
@@ -258,7 +271,8 @@ func TestHeldOfFilter(t *testing.T) {
 			t.Fatalf("%d packets of a filter wait", waits[1])
 		}
 	}
-	if waits[1] < maxHeldOfFilter-ipc.MaxHeld || waits[2] != 1000 || waits[3] != 3 {
-		t.Errorf("%d packets wait of the client that holds most, %d of another filter, %d of another client", waits[1], waits[2], waits[3])
+	if waits[1] < maxHeldOfFilter-ipc.MaxHeld || waits[2] != 1000 || waits[3] != 3 || waits[4] != 1000 {
+		t.Errorf("%d packets wait of the client that holds most, %d of another filter, %d of another client, %d of the resolver",
+			waits[1], waits[2], waits[3], waits[4])
 	}
 }

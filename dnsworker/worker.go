@@ -3,6 +3,7 @@ package dnsworker
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,13 +17,20 @@ import (
 // in net/netfilter/nfnetlink_queue.c: 65,535 less an attribute's header).
 const copyRange = 65531
 
+// The queues that each of the two processes reads. What the resolver asks is a
+// request like any other; its answers come by the queues of all answers.
+var (
+	requestKinds  = []ipc.QueueKind{ipc.QueueRequests, ipc.QueueSelf}
+	responseKinds = []ipc.QueueKind{ipc.QueueResponses}
+)
+
 // MainRequests is the process that parses DNS requests; MainResponses the one
 // that parses DNS responses. They return the exit status.
 func MainRequests(args []string) int {
 	return child.Main(ipc.RoleRequests, args, func(p *ipc.Policy) (child.Worker, error) {
 		sender := ipc.NewRequestSender(ipc.FDRequests)
 		streams := newRequestStreams(p, NewParser(p.Settings.FullDNS), sender.Send)
-		return newWorker(p, ipc.QueueRequests, streams.packet, streams.tick)
+		return newWorker(p, requestKinds, streams.packet, streams.tick)
 	})
 }
 
@@ -32,7 +40,7 @@ func MainResponses(args []string) int {
 		sender := ipc.NewResponseSender(ipc.FDResponses)
 		streams := newResponseStreams(NewParser(p.Settings.FullDNS), sender.Send)
 		forever := func() (time.Duration, error) { return ipc.Forever, nil }
-		return newWorker(p, ipc.QueueResponses, streams.packet, forever)
+		return newWorker(p, responseKinds, streams.packet, forever)
 	})
 }
 
@@ -46,10 +54,11 @@ type worker struct {
 	tick    func() (time.Duration, error)
 }
 
-func newWorker(p *ipc.Policy, kind ipc.QueueKind, tell func(ipc.Instant, Meta, []byte) error, tick func() (time.Duration, error)) (child.Worker, error) {
+// newWorker makes a worker that reads queues of the kinds and no others.
+func newWorker(p *ipc.Policy, kinds []ipc.QueueKind, tell func(ipc.Instant, Meta, []byte) error, tick func() (time.Duration, error)) (child.Worker, error) {
 	w := &worker{reader: queue.NewReader(copyRange), tell: tell, tick: tick}
 	for i, q := range p.Queues {
-		if q.Kind != kind || int(q.Slot) != i {
+		if !slices.Contains(kinds, q.Kind) || int(q.Slot) != i {
 			return nil, fmt.Errorf("queue %d: %s queue in slot %d", q.Number, q.Kind, q.Slot)
 		}
 		w.handles = append(w.handles, q.Handle)

@@ -19,24 +19,41 @@ import (
 )
 
 func TestWorkerPolicyRefused(t *testing.T) {
-	for what, q := range map[string]ipc.Queue{
-		"traffic queue":  {Handle: 1, Kind: ipc.QueueTraffic},
-		"response queue": {Handle: 1, Kind: ipc.QueueResponses},
-		"no kind":        {Handle: 1},
-		"wrong slot":     {Handle: 1, Kind: ipc.QueueRequests, Slot: 1},
+	for what, c := range map[string]struct {
+		kinds []ipc.QueueKind
+		q     ipc.Queue
+	}{
+		"traffic queue, requests":  {requestKinds, ipc.Queue{Handle: 1, Kind: ipc.QueueTraffic}},
+		"traffic queue, responses": {responseKinds, ipc.Queue{Handle: 1, Kind: ipc.QueueTraffic}},
+		"response queue":           {requestKinds, ipc.Queue{Handle: 1, Kind: ipc.QueueResponses}},
+		"request queue":            {responseKinds, ipc.Queue{Handle: 1, Kind: ipc.QueueRequests}},
+		"own request queue":        {responseKinds, ipc.Queue{Handle: 1, Kind: ipc.QueueSelf}},
+		"no kind, requests":        {requestKinds, ipc.Queue{Handle: 1}},
+		"no kind, responses":       {responseKinds, ipc.Queue{Handle: 1}},
+		"wrong slot":               {requestKinds, ipc.Queue{Handle: 1, Kind: ipc.QueueRequests, Slot: 1}},
 	} {
-		if _, err := newWorker(&ipc.Policy{Queues: []ipc.Queue{q}}, ipc.QueueRequests, nil, nil); err == nil {
+		if _, err := newWorker(&ipc.Policy{Queues: []ipc.Queue{c.q}}, c.kinds, nil, nil); err == nil {
 			t.Errorf("%s: taken", what)
 		}
 	}
-	w, err := newWorker(&ipc.Policy{Queues: []ipc.Queue{
-		{Handle: 7, Kind: ipc.QueueRequests}, {Handle: 9, Kind: ipc.QueueRequests, Slot: 1},
-	}}, ipc.QueueRequests, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if fds := w.Descriptors(); len(fds) != 2 || fds[0] != ipc.FDQueues || fds[1] != ipc.FDQueues+1 {
-		t.Errorf("descriptors %v", fds)
+	for _, c := range []struct {
+		kinds         []ipc.QueueKind
+		first, second ipc.QueueKind
+	}{
+		{requestKinds, ipc.QueueRequests, ipc.QueueRequests},
+		{requestKinds, ipc.QueueSelf, ipc.QueueRequests},
+		{requestKinds, ipc.QueueRequests, ipc.QueueSelf},
+		{responseKinds, ipc.QueueResponses, ipc.QueueResponses},
+	} {
+		w, err := newWorker(&ipc.Policy{Queues: []ipc.Queue{
+			{Handle: 7, Kind: c.first}, {Handle: 9, Kind: c.second, Slot: 1},
+		}}, c.kinds, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if fds := w.Descriptors(); len(fds) != 2 || fds[0] != ipc.FDQueues || fds[1] != ipc.FDQueues+1 {
+			t.Errorf("%v and %v: descriptors %v", c.first, c.second, fds)
+		}
 	}
 }
 
