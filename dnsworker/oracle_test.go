@@ -228,7 +228,9 @@ func agreeRequest(t testing.TB, packet []byte, f *ipc.RequestFact) {
 	if got := canonQuestions(f.Questions); !slices.Equal(got, want) || f.TxID != binary.BigEndian.Uint16(msg) {
 		t.Fatalf("questions %q, the other library says %q", got, want)
 	}
+	extras := false
 	for range binary.BigEndian.Uint16(msg[10:]) {
+		extras = true
 		_, next, err := dns.UnpackDomainName(msg, off)
 		if err != nil {
 			t.Fatalf("accepted, but the other library says of an additional owner: %v", err)
@@ -237,6 +239,9 @@ func agreeRequest(t testing.TB, packet []byte, f *ipc.RequestFact) {
 	}
 	if off != len(msg) {
 		t.Fatalf("accepted %d octets, the other library ends at %d", len(msg), off)
+	}
+	if f.Extras != extras {
+		t.Fatalf("additional records: %v, the other library says %v", f.Extras, extras)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 func (p *Parser) request(f *ipc.RequestFact) {
 	msg, c := &p.layers.msg, &p.cursor
 	f.TxID = msg.id
+	f.Extras = msg.ar != 0
 	f.Questions, f.Drop = c.questions(msg.qd)
 	if reason := requestHeader(msg); reason != ipc.ReasonNone {
 		f.Drop = reason

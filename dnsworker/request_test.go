@@ -143,6 +143,28 @@ func TestRequestReasons(t *testing.T) {
 	}
 }
 
+// Whatever stands in the additional section, it is told that something does.
+func TestExtras(t *testing.T) {
+	q, opt, tsig := theQuestion, rr([]byte{0}, typeOPT, 1232, 0), tsigRecord(labels("key"), classANY, 0, 4)
+	for what, c := range map[string]struct {
+		msg  []byte
+		want bool
+	}{
+		"none":          {raw(flagRD, 1, 0, 0, 0, q), false},
+		"two questions": {raw(flagRD, 2, 0, 0, 0, q, q), false},
+		"OPT":           {raw(flagRD, 1, 0, 0, 1, q, opt), true},
+		"TSIG":          {raw(flagRD, 1, 0, 0, 1, q, tsig), true},
+		"OPT and TSIG":  {raw(flagRD, 1, 0, 0, 2, q, opt, tsig), true},
+	} {
+		for _, packet := range [][]byte{packet4(t, c.msg), packet6(t, c.msg)} {
+			f := NewParser(false).Request(testMeta, packet)
+			if f.Drop != ipc.ReasonNone || f.Extras != c.want {
+				t.Errorf("%s: %v, additional records %v", what, f.Drop, f.Extras)
+			}
+		}
+	}
+}
+
 // What resolvers' clients really send, from the independent library.
 func TestGoldenRequest(t *testing.T) {
 	m := new(dns.Msg)
@@ -157,7 +179,7 @@ func TestGoldenRequest(t *testing.T) {
 	f := NewParser(false).Request(testMeta, packet6(t, b))
 	valid(t, &f)
 	want := ipc.Question{Name: wireName(t, "www.example.com."), Type: dns.TypeHTTPS, Class: classIN}
-	if f.Drop != ipc.ReasonNone || len(f.Questions) != 1 || f.Questions[0] != want || f.TxID != m.Id || f.Dump != "" {
+	if f.Drop != ipc.ReasonNone || len(f.Questions) != 1 || f.Questions[0] != want || f.TxID != m.Id || f.Dump != "" || !f.Extras {
 		t.Errorf("%+v", f)
 	}
 }

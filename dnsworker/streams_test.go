@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -214,6 +215,44 @@ func TestStreamPasses(t *testing.T) {
 		t.Errorf("after a retransmission %v, %v", w.last(), w.allowed)
 	}
 	w.all()
+}
+
+// TestStreamTellsTheSame: a stream's messages are told as datagrams would be.
+func TestStreamTellsTheSame(t *testing.T) {
+	var stream []byte
+	var want []ipc.RequestFact
+	parser := NewParser(true)
+	for _, test := range requestTests {
+		if test.want == ipc.ReasonNone {
+			f := parser.Request(testMeta, packet4(t, test.msg))
+			f.Packet = ipc.Packet{}
+			stream, want = append(stream, inStream(test.msg)...), append(want, f)
+		}
+	}
+	for _, size := range []int{len(stream), 7} {
+		var got []ipc.RequestFact
+		r := newRequestStreams(&ipc.Policy{}, NewParser(true), func(f *ipc.RequestFact) error {
+			valid(t, f)
+			if f.Segment.Kind == ipc.SegmentMessage {
+				told := *f
+				told.Packet, told.Segment = ipc.Packet{}, ipc.Segment{}
+				got = append(got, told)
+			}
+			return nil
+		})
+		send := func(seq int, flags uint8, data []byte) {
+			if err := r.packet(testStart, Meta{Handle: 7, ID: uint32(seq + 1)}, tcpPacket(4000, false, uint32(seq), 0, flags, data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		send(0, tcpSYN, nil)
+		for at := 0; at < len(stream); at += size {
+			send(1+at, tcpACK, stream[at:min(at+size, len(stream))])
+		}
+		if len(want) < 10 || !reflect.DeepEqual(got, want) {
+			t.Errorf("in segments of %d octets\n%+v, as datagrams\n%+v", size, got, want)
+		}
+	}
 }
 
 // TestStreamEndInAHeldSegment: the end of an allowed message waits in a
