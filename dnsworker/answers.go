@@ -19,25 +19,17 @@ type answers struct {
 	a, aaaa family
 	others  []byte
 
-	// Targets take what room the owners and links leave in names, and their
-	// number is known only at the end: until then they are kept as octets.
-	targets     []target
-	targetWires []byte
-	leftOut     uint32
-}
-
-// target is a target that is not yet in the table: its name is the next size
-// octets of targetWires.
-type target struct {
-	owner uint8
-	size  uint8
+	// Targets take what room the owners and links leave in names, and pointers
+	// what the targets leave.
+	targets, pointers waiting
+	leftOut           uint32
 }
 
 // reset empties a, and puts the names of the questions at the head of its table.
 func (a *answers) reset(questions []ipc.Question) {
 	*a = answers{
 		names: a.names[:0], owners: a.owners[:0], links: a.links[:0],
-		a: a.a.reset(), aaaa: a.aaaa.reset(), others: a.others[:0], targets: a.targets[:0], targetWires: a.targetWires[:0],
+		a: a.a.reset(), aaaa: a.aaaa.reset(), others: a.others[:0], targets: a.targets.reset(), pointers: a.pointers.reset(),
 	}
 	for _, q := range questions {
 		if !slices.Contains(a.names, q.Name) {
@@ -87,6 +79,9 @@ func (a *answers) keep(c *cursor, r record, owner uint8) ipc.Reason {
 		if reason := a.service(c, r, owner); reason != ipc.ReasonNone {
 			return reason
 		}
+	case typePTR:
+		a.other(owner)
+		a.pointer(c, owner)
 	default:
 		a.other(owner)
 	}
@@ -187,33 +182,48 @@ func (a *answers) target(c *cursor, owner uint8) ipc.Reason {
 	if c.badLabel {
 		return ipc.ReasonBadLabel
 	}
-	if len(a.targets) == ipc.MaxTargets {
+	if len(a.targets.records) == ipc.MaxTargets {
 		a.leftOut++
 		return ipc.ReasonNone
 	}
-	a.targets = append(a.targets, target{owner, uint8(c.size)})
-	a.targetWires = append(a.targetWires, c.last()...)
+	a.targets.add(owner, c.last())
 	return ipc.ReasonNone
+}
+
+// pointer keeps what a PTR record leads to, if there is room. Only the holder's
+// own lookups want it, and to them a name that is not told is one that does not
+// count. A service in a PTR (RFC 6763 section 4.1) may well hold a dot: it is
+// no host's name, and no fault.
+func (a *answers) pointer(c *cursor, owner uint8) {
+	if !c.badLabel && len(a.pointers.records) < ipc.MaxPointers {
+		a.pointers.add(owner, c.last())
+	}
 }
 
 // tell copies what was gathered into the fact.
 func (a *answers) tell(f *ipc.ResponseFact) {
-	wires := a.targetWires
-	for _, t := range a.targets {
-		wire := wires[:t.size]
-		wires = wires[t.size:]
-		i, ok := a.index(wire)
-		if !ok {
-			a.leftOut++
-			continue
-		}
-		f.Targets = append(f.Targets, ipc.Target{Owner: t.owner, Target: i})
-	}
+	f.Targets = a.place(&a.targets)
+	a.leftOut += uint32(len(a.targets.records) - len(f.Targets))
+	f.Pointers = a.place(&a.pointers)
 	f.Names = slices.Clone(a.names)
 	f.Links = own(a.links)
 	f.A, f.AAAA = a.a.tell(), a.aaaa.tell()
 	f.Others = own(a.others)
 	f.LeftOut = a.leftOut
+}
+
+// place puts names in the table as far as there is room, and returns the records
+// whose name is in it now, nil if there are none.
+func (a *answers) place(w *waiting) (placed []ipc.Target) {
+	wires := w.wires
+	for _, r := range w.records {
+		wire := wires[:r.size]
+		wires = wires[r.size:]
+		if i, ok := a.index(wire); ok {
+			placed = append(placed, ipc.Target{Owner: r.owner, Target: i})
+		}
+	}
+	return placed
 }
 
 // own is a copy of s that the fact may keep, nil if s is empty.

@@ -175,7 +175,7 @@ func TestNothingShows(t *testing.T) {
 	p := NewParser(true)
 	first := packet6(t, answer(t, "www.example.com.", typeA,
 		"www.example.com. 60 IN CNAME a.example.net.", "a.example.net. 60 IN A 192.0.2.7", "a.example.net. 60 IN AAAA 2001:db8::7",
-		"a.example.net. 60 IN TXT hello", "a.example.net. 60 IN MX 1 m.example.org."))
+		"a.example.net. 60 IN TXT hello", "a.example.net. 60 IN MX 1 m.example.org.", "a.example.net. 60 IN PTR p.example.org."))
 	f := p.Response(testMeta, first)
 	before := canon(&f)
 	packetBefore := f.Packet
@@ -183,7 +183,8 @@ func TestNothingShows(t *testing.T) {
 		first[i] = 0xee
 	}
 	second := packet4(t, answer(t, "b.test.", typeA, "b.test. 60 IN A 203.0.113.9",
-		"test. 60 IN DNAME b.test.", "b.test. 60 IN TXT hello", "b.test. 60 IN AAAA 2001:db8::9", "b.test. 60 IN NS ns.test."))
+		"test. 60 IN DNAME b.test.", "b.test. 60 IN TXT hello", "b.test. 60 IN AAAA 2001:db8::9", "b.test. 60 IN NS ns.test.",
+		"b.test. 60 IN PTR q.test."))
 	g := p.Response(testMeta, second)
 	p.Response(testMeta, nil)
 	if after := canon(&f); !before.equal(after) || f.Packet != packetBefore {

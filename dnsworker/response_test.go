@@ -36,6 +36,7 @@ var responseTests = func() []responseTest {
 		{"only an additional", raw(flagQR, 1, 0, 0, 1, q, a), none, none, 1, false},
 		{"all sections", raw(flagQR, 1, 1, 1, 2, q, a, soa, a, opt), none, none, 1, false},
 		{"PTR with a dot", one(rr(at, typePTR, 1, 60, labels("a.b")...)), none, none, 1, false},
+		{"PTR with a NUL", one(rr(at, typePTR, 1, 60, labels("\x00", "a")...)), none, none, 1, false},
 		{"SOA with a dot", one(soa), none, none, 1, false},
 		{"dot in the authority", raw(flagQR, 1, 0, 1, 0, q, rr(labels("a.b"), typeNS, 1, 0, labels("c.d")...)), none, none, 1, false},
 		{"dot in the additional", raw(flagQR, 1, 0, 0, 1, q, rr(labels("a.b"), typeA, 1, 0, 1, 2, 3, 4)), none, none, 1, false},
@@ -106,6 +107,10 @@ var responseTests = func() []responseTest {
 		{"MX of one octet", one(rr(at, typeMX, 1, 0, 0)), none, ipc.ReasonBadRecord, 1, false},
 		{"SRV of 3", raw(flagQR, 1, 1, 0, 0, q, rr(at, typeSRV, 1, 0, 0, 0, 0), root, root, root, root), none, ipc.ReasonBadRecord, 1, false},
 		{"PTR of two names", one(rr(at, typePTR, 1, 0, append(name16, name16...)...)), none, ipc.ReasonBadRecord, 1, false},
+		{"PTR of 0", one(rr(at, typePTR, 1, 0)), none, ipc.ReasonBadRecord, 1, false},
+		{"PTR and an octet", one(rr(at, typePTR, 1, 0, append(pointer(12), 0)...)), none, ipc.ReasonBadRecord, 1, false},
+		{"PTR of no name", one(rr(at, typePTR, 1, 0, 0x40, 0)), none, ipc.ReasonBadMessage, 1, false},
+		{"PTR of class CH", one(rr(at, typePTR, 3, 0, name16...)), none, ipc.ReasonClass, 1, false},
 		{"bad A in the authority", raw(flagQR, 1, 0, 1, 0, q, rr(at, typeA, 1, 0, 1)), none, ipc.ReasonBadRecord, 1, false},
 		{"bad NS in the additional", raw(flagQR, 1, 0, 0, 1, q, rr(at, typeNS, 1, 0)), none, ipc.ReasonBadRecord, 1, false},
 
