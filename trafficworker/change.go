@@ -61,8 +61,12 @@ func (t *table) announce(filters []ipc.Filter, addresses [][]ipc.AllowedAddress)
 	if len(filters) != len(t.filters) {
 		return fmt.Errorf("%d filters in place of %d", len(filters), len(t.filters))
 	}
-	for i, f := range filters {
-		if f.AllowAll != t.filters[i].AllowAll || f.AllowAll && f.AllowAnswersFor != 0 {
+	for i := range filters {
+		f := &filters[i]
+		if err := checkFilter(f); err != nil {
+			return err
+		}
+		if f.AllowAll != t.filters[i].AllowAll {
 			return fmt.Errorf("filter %q in place of %q: one of them allows everything", f.Name, t.filters[i].Name)
 		}
 	}
@@ -77,9 +81,9 @@ func (t *table) announce(filters []ipc.Filter, addresses [][]ipc.AllowedAddress)
 // longest is how long a grant of the filter may last: under either policy,
 // while the holder is between the two.
 func (t *table) longest(filter uint32) time.Duration {
-	longest := t.filters[filter].AllowAnswersFor
+	longest := t.filters[filter].Longest()
 	if t.next != nil {
-		longest = max(longest, t.next.filters[filter].AllowAnswersFor)
+		longest = max(longest, t.next.filters[filter].Longest())
 	}
 	return longest
 }
@@ -143,13 +147,14 @@ func (t *table) stays(now ipc.Instant, filter int, inUse time.Duration, all map[
 }
 
 // within is what a filter's rules leave of a grant that is to end at an instant
-// at the latest.
+// at the latest. Whether it is a cached name's cannot be told from it, so where
+// the filter has some it may be used in stretches as long as theirs.
 func (g grant) within(now ipc.Instant, f *ipc.Filter, inUse time.Duration, latest ipc.Instant) grant {
 	if latest != forever { // the answers that still count were earlier than the last
 		g.use.answered = min(g.use.answered, latest.Add(-max(g.use.stretch, inUse)))
 	}
-	g.use.stretch = min(g.use.stretch, f.AllowAnswersFor)
-	g.until = min(g.until, latest, now.Add(f.AllowAnswersFor))
+	g.use.stretch = min(g.use.stretch, f.Longest())
+	g.until = min(g.until, latest, now.Add(f.Longest()))
 	if f.MaxInUse > 0 {
 		g.until = min(g.until, g.use.answered.Add(f.MaxInUse))
 	}

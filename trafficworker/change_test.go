@@ -120,6 +120,62 @@ func TestChange(t *testing.T) {
 	ends(t, tab, "lengthened", minute)
 }
 
+// TestChangeOfCached: a grant that stays lasts no longer than the new policy's
+// longest, by answers or by cached names, and so does each stretch of its use.
+func TestChangeOfCached(t *testing.T) {
+	const inUse = 10 * time.Hour
+	for what, c := range map[string]struct {
+		to         ipc.Filter
+		idle, used time.Duration // how long it is open from the change on: not used, and used once right after it
+	}{
+		"the same":            {ipc.Filter{AllowAnswersFor: time.Minute, CachedFor: time.Hour}, time.Hour, time.Hour},
+		"cached shorter":      {ipc.Filter{AllowAnswersFor: time.Minute, CachedFor: 2 * time.Minute}, 2 * time.Minute, 2 * time.Minute},
+		"cached no more":      {ipc.Filter{AllowAnswersFor: time.Minute}, time.Minute, time.Minute},
+		"answers no more":     {ipc.Filter{CachedFor: time.Minute}, time.Minute, time.Minute},
+		"grants nothing now":  {ipc.Filter{}, 0, 0},
+		"cached, and in use":  {ipc.Filter{CachedFor: time.Minute, MaxInUse: inUse}, time.Minute, 2 * time.Minute},
+		"answers, and in use": {ipc.Filter{AllowAnswersFor: time.Minute, MaxInUse: inUse}, time.Minute, 2 * time.Minute},
+	} {
+		for _, use := range []bool{false, true} {
+			tab, err := newTable([]ipc.Filter{{Name: "f", AllowAnswersFor: time.Minute, CachedFor: time.Hour}}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustTake(t, tab, testNow, grants(ipc.GrantsOpen, testNow.Add(time.Hour)))
+			if err := tab.announce([]ipc.Filter{c.to}, nil); err != nil {
+				t.Fatal(err)
+			}
+			mustTake(t, tab, testNow, grants(ipc.GrantsOpen, testNow.Add(time.Hour))) // by the old policy still
+			mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsChange})
+			mustTake(t, tab, testNow, grants(ipc.GrantsKeep, 0))
+			mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsDone})
+			want := c.idle
+			if use {
+				want = c.used
+				opens(tab, testNow+1, 0, changedAddress)
+			}
+			a := opening{address: changedAddress.As16()}
+			if _, until, live := tab.grants.Get(testNow, 0, a); live != (want > 0) || live && until != testNow.Add(want) {
+				t.Errorf("%s, used %t: open for %v, not %v", what, use, until.Sub(testNow), want)
+			}
+		}
+	}
+}
+
+// TestAnnouncedCached: between two policies the longest of either counts.
+func TestAnnouncedCached(t *testing.T) {
+	tab := testTable(t)
+	to := changed(time.Second)
+	to[0].CachedFor = time.Hour
+	if err := tab.announce(to, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tab.take(testNow, grants(ipc.GrantsOpen, testNow.Add(time.Hour)+1)); err == nil {
+		t.Error("longer than either")
+	}
+	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, testNow.Add(time.Hour)))
+}
+
 // TestChangeClosesWhatIsNotNamed: the two tables need not be equal; what the
 // holder does not name is closed, even if it never knew of it.
 func TestChangeClosesWhatIsNotNamed(t *testing.T) {
@@ -172,6 +228,7 @@ func TestChangeRefused(t *testing.T) {
 		"one more":            append(changed(time.Second), ipc.Filter{Index: 3, Name: "new", AllowAnswersFor: 1}),
 		"now everything":      {{Name: "web", AllowAll: true}, {Index: 1, Name: "all", AllowAll: true}, {Index: 2, Name: "long", AllowAnswersFor: 1}},
 		"everything no more":  {{Name: "web", AllowAnswersFor: 1}, {Index: 1, Name: "all", AllowAnswersFor: 1}, {Index: 2, Name: "long", AllowAnswersFor: 1}},
+		"everything, cached":  {{Name: "web", AllowAnswersFor: 1}, {Index: 1, Name: "all", AllowAll: true, CachedFor: 1}, {Index: 2, Name: "long", AllowAnswersFor: 1}},
 		"everything, for now": {{Name: "web", AllowAnswersFor: 1}, {Index: 1, Name: "all", AllowAll: true, AllowAnswersFor: 1}, {Index: 2, Name: "long", AllowAnswersFor: 1}},
 	} {
 		if err := tab.announce(filters, nil); err == nil || tab.next != nil {

@@ -26,7 +26,7 @@ type use struct {
 
 // table is the grants of all filters. The holder is not believed: whatever it
 // sends, no grant is for a filter that grants nothing, for a special address,
-// or for longer than the filter's allowAnswersFor from now.
+// or for longer from now than the filter grants at most.
 type table struct {
 	filters []ipc.Filter
 	always  []networks // of the configuration, by filter
@@ -35,9 +35,9 @@ type table struct {
 }
 
 func newTable(filters []ipc.Filter, addresses [][]ipc.AllowedAddress) (*table, error) {
-	for _, f := range filters {
-		if f.AllowAll && f.AllowAnswersFor != 0 {
-			return nil, fmt.Errorf("filter %q allows everything and grants", f.Name)
+	for i := range filters {
+		if err := checkFilter(&filters[i]); err != nil {
+			return nil, err
 		}
 	}
 	always, err := allNetworks(filters, addresses)
@@ -49,6 +49,14 @@ func newTable(filters []ipc.Filter, addresses [][]ipc.AllowedAddress) (*table, e
 		always:  always,
 		grants:  expiring.NewGroup[opening, use](len(filters), ipc.MaxGrantsOfFilter, ipc.MaxGrants),
 	}, nil
+}
+
+// checkFilter checks what only this relies on.
+func checkFilter(f *ipc.Filter) error {
+	if f.AllowAll && f.Longest() != 0 {
+		return fmt.Errorf("filter %q allows everything and grants", f.Name)
+	}
+	return nil
 }
 
 // take takes a validated message, and reports whether an announced policy is
@@ -84,7 +92,7 @@ func (t *table) take(now ipc.Instant, g *ipc.Grants) (inForce bool, err error) {
 
 func (t *table) check(now ipc.Instant, g *ipc.Grants) error {
 	f := &t.filters[g.Filter]
-	if f.AllowAnswersFor <= 0 {
+	if f.Longest() <= 0 {
 		return fmt.Errorf("grants for filter %q, which grants nothing", f.Name)
 	}
 	if g.Until > now.Add(t.longest(g.Filter)) {

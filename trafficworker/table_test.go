@@ -178,7 +178,40 @@ func TestTableIsBounded(t *testing.T) {
 }
 
 func TestNewTable(t *testing.T) {
-	if _, err := newTable([]ipc.Filter{{Name: "f", AllowAll: true, AllowAnswersFor: 1}}, nil); err == nil {
-		t.Error("a filter that allows everything may grant")
+	for what, f := range map[string]ipc.Filter{
+		"by answers":      {Name: "f", AllowAll: true, AllowAnswersFor: 1},
+		"by cached names": {Name: "f", AllowAll: true, CachedFor: 1},
+	} {
+		if _, err := newTable([]ipc.Filter{f}, nil); err == nil {
+			t.Errorf("%s: a filter that allows everything may grant", what)
+		}
+	}
+}
+
+// TestCachedGrants: what cached names had lasts for as long as they say, also
+// where answers grant nothing, or for a shorter time.
+func TestCachedGrants(t *testing.T) {
+	for _, f := range []ipc.Filter{
+		{Name: "cached alone", CachedFor: time.Hour},
+		{Name: "cached longer", AllowAnswersFor: time.Minute, CachedFor: time.Hour},
+		{Name: "cached shorter", AllowAnswersFor: time.Hour, CachedFor: time.Minute},
+	} {
+		tab, err := newTable([]ipc.Filter{f}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hour := testNow.Add(time.Hour)
+		if _, err := tab.take(testNow, grants(ipc.GrantsOpen, hour+1)); err == nil || opens(tab, testNow, 0, changedAddress) {
+			t.Errorf("%s: longer than the longest is taken", f.Name)
+		}
+		mustTake(t, tab, testNow, grants(ipc.GrantsOpen, hour))
+		ends(t, tab, f.Name, hour)
+	}
+	tab, err := newTable([]ipc.Filter{{Name: "addresses alone"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tab.take(testNow, grants(ipc.GrantsOpen, testNow)); err == nil {
+		t.Error("a filter that grants nothing takes a grant")
 	}
 }
