@@ -56,6 +56,9 @@ func checkFilter(f *ipc.Filter) error {
 	if f.AllowAll && f.Longest() != 0 {
 		return fmt.Errorf("filter %q allows everything and grants", f.Name)
 	}
+	if f.AllowAll && f.LookupUnknown {
+		return fmt.Errorf("filter %q allows everything, and has unknown addresses looked up", f.Name)
+	}
 	return nil
 }
 
@@ -72,20 +75,21 @@ func (t *table) take(now ipc.Instant, g *ipc.Grants) (inForce bool, err error) {
 	if int64(g.Filter) >= int64(len(t.filters)) {
 		return false, fmt.Errorf("grants for the unknown filter %d", g.Filter)
 	}
+	if (g.Kind == ipc.GrantsKeep) != t.changing() {
+		return false, errors.New("grants that are kept without a change, or opened or settled within one")
+	}
 	switch g.Kind {
 	case ipc.GrantsKeep:
-		if !t.changing() {
-			return false, errors.New("grants that are kept, without a change")
-		}
 		g.Each(func(a netip.Addr) { t.next.keep(g.Filter, a.As16(), g.Port, g.Until) })
-	default:
-		if t.changing() {
-			return false, errors.New("grants that are opened within a change")
-		}
+	case ipc.GrantsOpen:
 		if err := t.check(now, g); err != nil {
 			return false, err
 		}
 		g.Each(func(a netip.Addr) { t.grant(now, int(g.Filter), opening{a.As16(), g.Port}, g.Until) })
+	case ipc.GrantsSettled: // which the worker remembers
+		return false, t.checkSettled(now, g)
+	default:
+		return false, fmt.Errorf("grants of kind %d", g.Kind)
 	}
 	return false, nil
 }
@@ -98,6 +102,24 @@ func (t *table) check(now ipc.Instant, g *ipc.Grants) error {
 	if g.Until > now.Add(t.longest(g.Filter)) {
 		return fmt.Errorf("grants for filter %q that last too long", f.Name)
 	}
+	return ordinary(f, g)
+}
+
+// checkSettled: between two policies a filter of either may have addresses
+// looked up.
+func (t *table) checkSettled(now ipc.Instant, g *ipc.Grants) error {
+	f := &t.filters[g.Filter]
+	if !f.LookupUnknown && (t.next == nil || !t.next.filters[g.Filter].LookupUnknown) {
+		return fmt.Errorf("addresses looked up for filter %q, which has none looked up", f.Name)
+	}
+	if g.Until > now.Add(maxSettledFor) {
+		return fmt.Errorf("addresses settled for filter %q for too long", f.Name)
+	}
+	return ordinary(f, g)
+}
+
+// ordinary requires that no address of a message is one that no answer may open.
+func ordinary(f *ipc.Filter, g *ipc.Grants) error {
 	special := 0
 	g.Each(func(a netip.Addr) {
 		if ipc.Special(a) || a.Is4In6() {

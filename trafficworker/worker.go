@@ -35,10 +35,24 @@ type worker struct {
 	queues   []ipc.Queue // by slot
 	reader   *queue.Reader
 	table    *table
+	waiting  *waiting
 	grants   *ipc.Receiver[ipc.Grants, *ipc.Grants]
+	unknown  *ipc.Sender[ipc.Unknown]
 	verdicts *ipc.VerdictSender
 	log      *logging.Logger
 	warned   map[queue.Hook]bool
+	now      func() ipc.Instant
+}
+
+// packet is what a verdict and its log line need of one. It outlives the batch
+// that it was read with.
+type packet struct {
+	queue  *ipc.Queue
+	id     uint32
+	hook   queue.Hook
+	uid    uint32
+	hasUID bool
+	headers
 }
 
 func newWorker(p *ipc.Policy) (*worker, error) {
@@ -53,12 +67,15 @@ func newWorker(p *ipc.Policy) (*worker, error) {
 		queues:   p.Queues,
 		reader:   queue.NewReader(copyRange),
 		table:    t,
+		waiting:  newWaiting(len(p.Filters)),
 		grants:   ipc.NewGrantReceiver(ipc.FDGrants),
+		unknown:  ipc.NewUnknownSender(ipc.FDUnknown),
 		verdicts: ipc.NewVerdictSender(ipc.FDVerdicts),
 		log: logging.New(ipc.FDLog, logging.Options{
 			Process: string(ipc.RoleTraffic), JSON: p.Settings.JSON, Debug: p.Settings.Debug, Journal: p.Settings.Journal,
 		}),
 		warned: map[queue.Hook]bool{},
+		now:    ipc.Now,
 	}, nil
 }
 
@@ -94,12 +111,18 @@ func (w *worker) Descriptors() []int {
 // Ready takes grants, or judges what waits on one queue.
 func (w *worker) Ready(fd int) error {
 	if fd == ipc.FDGrants {
-		return w.drain()
+		err := w.drain()
+		return errors.Join(w.verdicts.Flush(), err)
 	}
 	packets, err := w.reader.Read(fd)
 	if err != nil || len(packets) == 0 {
 		return err
 	}
+	return w.batch(&w.queues[fd-ipc.FDQueues], packets)
+}
+
+// batch judges what was read from a queue.
+func (w *worker) batch(q *ipc.Queue, packets []queue.Packet) error {
 	// A packet of this batch was queued before now. If a DNS answer let its
 	// sender know the address, the grant was written before that answer was
 	// let through, so it is in the socket by now: one look for the batch, taken
@@ -107,9 +130,9 @@ func (w *worker) Ready(fd int) error {
 	if err := w.drain(); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	now := ipc.Now()
+	now := w.now()
 	for i := range packets {
-		if err := w.judge(now, &w.queues[fd-ipc.FDQueues], &packets[i]); err != nil {
+		if err := w.judge(now, q, &packets[i]); err != nil {
 			return err
 		}
 	}
@@ -132,9 +155,13 @@ func (w *worker) drain() error {
 			return fmt.Errorf("the allowlist broke the protocol: %w", err)
 		}
 		room -= max(ipc.LeastWaiting, len(g.V4)+len(g.V6))
-		inForce, err := w.table.take(ipc.Now(), g)
+		now := w.now()
+		inForce, err := w.table.take(now, g)
 		if err != nil {
 			return fmt.Errorf("the allowlist broke the protocol: %w", err)
+		}
+		if err := w.taken(now, g); err != nil {
+			return err
 		}
 		if inForce {
 			if err := child.Tell(ipc.SignalInForce); err != nil {
@@ -145,34 +172,46 @@ func (w *worker) drain() error {
 	return nil
 }
 
-// judge gives exactly one verdict for a packet.
-func (w *worker) judge(now ipc.Instant, q *ipc.Queue, p *queue.Packet) error {
-	h, reason := readHeaders(p.Protocol, p.Payload)
-	src, dst := h.src, h.dst
+// judge gives exactly one verdict for a packet, or has it wait for one.
+func (w *worker) judge(now ipc.Instant, q *ipc.Queue, read *queue.Packet) error {
+	p := packet{queue: q, id: read.ID, hook: read.Hook, uid: read.UID, hasUID: read.HasUID}
 	var port ipc.Port
-	if reason == ipc.ReasonNone {
-		reason, port = w.lookUp(now, q.Filter, p.Hook, &h)
+	h, reason := readHeaders(read.Protocol, read.Payload)
+	if p.headers = h; reason == ipc.ReasonNone {
+		reason, port = w.lookUp(now, &p)
 	}
+	if reason == ipc.ReasonNoGrant || reason == ipc.ReasonNoPorts {
+		waits, why, err := w.wait(now, &p, reason)
+		if waits || err != nil {
+			return err
+		}
+		reason = why
+	}
+	return w.decide(&p, port, reason)
+}
+
+// decide gives the verdict, and writes the line about it.
+func (w *worker) decide(p *packet, port ipc.Port, reason ipc.Reason) error {
 	verdict := ipc.Drop
 	if reason == ipc.ReasonNone {
 		verdict = ipc.Accept
 	}
-	if err := w.verdicts.Give(ipc.VerdictRecord{Handle: q.Handle, ID: p.ID, Verdict: verdict}); err != nil {
+	if err := w.verdicts.Give(ipc.VerdictRecord{Handle: p.queue.Handle, ID: p.id, Verdict: verdict}); err != nil {
 		return err
 	}
 	if verdict == ipc.Accept && !w.log.Enabled() {
 		return nil
 	}
-	w.warn(q, p.Hook, reason)
+	w.warn(p.queue, p.hook, reason)
 	w.log.Decide(&logging.Decision{
 		Event:   logging.EventTraffic,
-		Filter:  w.table.filters[q.Filter].Name,
+		Filter:  w.table.filters[p.queue.Filter].Name,
 		Port:    port,
-		Queue:   q.Number,
-		Src:     netip.AddrPortFrom(src, 0),
-		Dst:     netip.AddrPortFrom(dst, 0),
-		UID:     p.UID,
-		HasUID:  p.HasUID,
+		Queue:   p.queue.Number,
+		Src:     netip.AddrPortFrom(p.src, 0),
+		Dst:     netip.AddrPortFrom(p.dst, 0),
+		UID:     p.uid,
+		HasUID:  p.hasUID,
 		Verdict: verdict,
 		Reason:  reason,
 	})
@@ -181,8 +220,9 @@ func (w *worker) judge(now ipc.Instant, q *ipc.Queue, p *queue.Packet) error {
 
 // lookUp judges a packet by its far address, and the port there if single ones
 // count in the filter.
-func (w *worker) lookUp(now ipc.Instant, filter uint32, hook queue.Hook, h *headers) (ipc.Reason, ipc.Port) {
-	far, port, reason := h.remote(hook)
+func (w *worker) lookUp(now ipc.Instant, p *packet) (ipc.Reason, ipc.Port) {
+	filter := p.queue.Filter
+	far, port, reason := p.remote(p.hook)
 	if reason != ipc.ReasonNone {
 		return reason, ipc.Port{}
 	}
@@ -192,7 +232,7 @@ func (w *worker) lookUp(now ipc.Instant, filter uint32, hook queue.Hook, h *head
 	switch {
 	case w.table.open(now, filter, far, port):
 		return ipc.ReasonNone, port
-	case w.table.filters[filter].Ports && !h.hasPorts && (h.proto == ipc.ProtoTCP || h.proto == ipc.ProtoUDP):
+	case w.table.filters[filter].Ports && !p.hasPorts && (p.proto == ipc.ProtoTCP || p.proto == ipc.ProtoUDP):
 		return ipc.ReasonNoPorts, port
 	}
 	return ipc.ReasonNoGrant, port
@@ -210,9 +250,12 @@ func (w *worker) warn(q *ipc.Queue, hook queue.Hook, reason ipc.Reason) {
 
 // Close writes the last log lines, with what the queue sockets said besides
 // packets: verdicts for which the kernel held no packet any more, the parent's
-// batch drops of an orderly end among them, and messages that named no packet.
+// batch drops of an orderly end among them, and messages that named no packet;
+// and with how many packets waited, for how many lookups. The parent drops
+// what waits still.
 func (w *worker) Close() {
-	w.log.Info("read in all", "late_verdicts", w.reader.KernelErrors, "unreadable", w.reader.Unreadable)
+	w.log.Info("read in all", "late_verdicts", w.reader.KernelErrors, "unreadable", w.reader.Unreadable,
+		"waited", w.waiting.waited, "looked_up", w.waiting.asked)
 	// At the end there is nobody left to tell that a line was lost.
 	_ = w.log.Close(closeFor)
 }

@@ -31,27 +31,17 @@ func TestPolicyRefused(t *testing.T) {
 	}
 }
 
-// drainer is a worker of which only the grant edge is there, and the holder's
-// end of that edge.
-func drainer(t *testing.T) (*worker, int) {
+// drainer is a worker with one filter, which grants for a minute.
+func drainer(t *testing.T) *lab {
 	t.Helper()
-	holder, ours, err := ipc.Pair(true, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(holder); unix.Close(ours) })
-	tab, err := newTable([]ipc.Filter{{Name: "web", AllowAnswersFor: time.Minute}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &worker{table: tab, grants: ipc.NewGrantReceiver(ours)}, holder
+	return newLab(t, ipc.Filter{Name: "web", AllowAnswersFor: time.Minute})
 }
 
 // TestDrain: one drain takes everything that the socket can hold, and then
 // the end of the holder, for good.
 func TestDrain(t *testing.T) {
-	w, holder := drainer(t)
-	s := ipc.NewGrantSender(holder)
+	l := drainer(t)
+	w, s := l.w, l.holder
 	sent := 0
 	for ; ; sent++ {
 		g := ipc.Grants{Kind: ipc.GrantsOpen, Until: ipc.Now().Add(time.Second * 30), V4: string([]byte{10, 0, byte(sent >> 8), byte(sent)})}
@@ -67,7 +57,7 @@ func TestDrain(t *testing.T) {
 	if n := w.table.grants.Len(); n != sent || sent == 0 {
 		t.Errorf("%d grants of %d were taken", n, sent)
 	}
-	unix.Close(holder)
+	l.hangUp(ipc.FDGrants)
 	for range 2 {
 		if err := w.drain(); err != io.EOF {
 			t.Errorf("after the holder's end: %v", err)
@@ -79,11 +69,11 @@ func TestDrain(t *testing.T) {
 // edge holds, however much there is. Otherwise a holder that writes as fast as
 // it is read, which this larger buffer stands for, would keep packets waiting.
 func TestDrainEnds(t *testing.T) {
-	w, holder := drainer(t)
-	if err := unix.SetsockoptInt(holder, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 8*ipc.GrantBuffer); err != nil {
+	l := drainer(t)
+	w, s := l.w, l.holder
+	if err := unix.SetsockoptInt(l.ends[ipc.FDGrants], unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 8*ipc.GrantBuffer); err != nil {
 		t.Fatal(err)
 	}
-	s := ipc.NewGrantSender(holder)
 	g := ipc.Grants{Kind: ipc.GrantsOpen, Until: ipc.Now().Add(time.Second * 30), V4: strings.Repeat("\x0a\x00\x00\x01", ipc.MaxAddresses)}
 	sent := 0
 	for ; s.Send(&g) == nil; sent++ {
@@ -116,8 +106,9 @@ func TestHostileHolder(t *testing.T) {
 			return ipc.NewGrantSender(fd).Send(&ipc.Grants{Kind: ipc.GrantsOpen, Until: ipc.Now() + 1e9, V4: octets("127.0.0.1")})
 		},
 	} {
-		w, holder := drainer(t)
-		if err := send(holder); err != nil {
+		l := drainer(t)
+		w := l.w
+		if err := send(l.ends[ipc.FDGrants]); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.drain(); err == nil || !strings.Contains(err.Error(), "the allowlist broke the protocol") {
