@@ -51,6 +51,8 @@ func (e *Engine) Change(now ipc.Instant, p *ipc.Policy) (Change, error) {
 		e.translateGrants(now, i, t, &c)
 	}
 	e.rules, e.resolvers = next.rules, next.resolvers
+	e.lookups.setCached(now, e.rules)
+	e.lookups.changeUnknown(e.rules)
 	e.pending.checkInterface = p.Settings.InterfaceCheck
 	return c, nil
 }

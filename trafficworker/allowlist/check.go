@@ -46,9 +46,16 @@ func checkFilter(i int, f *ipc.Filter, hosts *ipc.Hostnames) error {
 	if f.Name == "" || len(f.Name) > ipc.MaxFilterName {
 		return errors.New("no usable name")
 	}
+	asked, cached := countNames(hosts)
 	// A filter may do without names: then it has addresses, and grants nothing.
-	if f.AllowAnswersFor < 0 || f.AllowAll && f.AllowAnswersFor != 0 || len(hosts.Names) > 0 && f.AllowAnswersFor == 0 && !f.AllowAll {
+	if f.AllowAnswersFor < 0 || f.AllowAll && f.Longest() != 0 || asked > 0 && f.AllowAnswersFor == 0 && !f.AllowAll {
 		return fmt.Errorf("allows answers for %v, and all names is %v", f.AllowAnswersFor, f.AllowAll)
+	}
+	if cached > 0 != (f.ReCacheEvery > 0) || cached > 0 != (f.CachedFor > 0) || f.CachedFor < f.ReCacheEvery {
+		return fmt.Errorf("%d cached names, looked up every %v and open for %v", cached, f.ReCacheEvery, f.CachedFor)
+	}
+	if f.LookupUnknown && asked == 0 {
+		return errors.New("looks unknown addresses up, and allows no name that they could have")
 	}
 	if f.AllowAll && len(hosts.Names) > 0 {
 		return errors.New("allows all names and some")
@@ -63,6 +70,18 @@ func checkFilter(i int, f *ipc.Filter, hosts *ipc.Hostnames) error {
 		}
 	}
 	return nil
+}
+
+// countNames is how many names may be asked for, and how many are looked up.
+func countNames(hosts *ipc.Hostnames) (asked, cached int) {
+	for _, scope := range hosts.Scopes {
+		if ipc.Scope(scope) == ipc.ScopeCached {
+			cached++
+		} else {
+			asked++
+		}
+	}
+	return asked, cached
 }
 
 func checkQueues(p *ipc.Policy) error {
@@ -85,6 +104,10 @@ func checkQueues(p *ipc.Policy) error {
 			// to the one a queue would name.
 			if q.Filter != 0 {
 				return fmt.Errorf("queue %d: response queue of filter %d", q.Number, q.Filter)
+			}
+		case ipc.QueueSelf:
+			if q.Filter != 0 {
+				return fmt.Errorf("queue %d: the daemon's own requests, of filter %d", q.Number, q.Filter)
 			}
 		default:
 			return fmt.Errorf("queue %d: a %v queue, which is not judged here", q.Number, q.Kind)

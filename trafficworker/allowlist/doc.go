@@ -24,13 +24,19 @@
 // sockets and makes this process forget it (thousands of connections, within the
 // time that a copy is under way) can have the server read two queries as others.
 //
+// What the daemon asks for itself (cachedHostnames, lookupUnknownIPs) is decided
+// here and asked by the resolver, which is told one question at a time and has no
+// way to say anything. Its question and the answer come here as everybody's do,
+// by the parsers, and only questions that are under way pass its queue.
+//
 // It reads: facts from the two dnsworkers, which have passed Validate and are
 // believed no further. Either parser may be owned by an attacker. Whoever owns
 // the request parser can have requests of any name accepted but gets no answer
 // paired to what was never asked; whoever owns the response parser can have
 // addresses of his choice granted to a filter that has a request pending.
 // What bounds that: the pending request, the bounds of a fact, no special
-// addresses, and the log.
+// addresses, and the log. From the trafficworker it takes unknown addresses: owned,
+// that one has 20 a second looked up for each filter that looks them up.
 //
 // When its process dies all state dies with it: nothing is granted any more,
 // no pending request can be answered, and every packet is dropped.

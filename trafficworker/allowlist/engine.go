@@ -17,6 +17,11 @@ type Engine struct {
 	rules     []rules              // by filter
 	resolvers map[ipc.Address]bool
 
+	// self stands for the daemon where a request belongs to a filter: the number
+	// after the last one, or -1 if it asks nothing itself.
+	self    int
+	lookups *lookups
+
 	connections *connections
 
 	pending *pending
@@ -33,19 +38,25 @@ func New(p *ipc.Policy) (*Engine, error) {
 		return nil, fmt.Errorf("allowlist: policy: %w", err)
 	}
 	e := &Engine{
-		queues:      make(map[uint32]ipc.Queue, len(p.Queues)),
-		rules:       make([]rules, len(p.Filters)),
-		resolvers:   make(map[ipc.Address]bool, len(p.Resolvers)),
-		connections: newConnections(len(p.Filters)),
-
-		pending: newPending(len(p.Filters), p.Settings.InterfaceCheck),
-		learnt:  expiring.NewGroup[name.Name, proofs](len(p.Filters), MaxLearnt, MaxLearnt),
-		grants:  expiring.NewGroup[[16]byte, proofs](len(p.Filters), ipc.MaxGrantsOfFilter, ipc.MaxGrants),
-		counts:  Counts{Drops: make(map[ipc.Reason]uint64)},
+		queues:    make(map[uint32]ipc.Queue, len(p.Queues)),
+		rules:     make([]rules, len(p.Filters)),
+		resolvers: make(map[ipc.Address]bool, len(p.Resolvers)),
+		self:      -1,
+		lookups:   newLookups(p),
+		learnt:    expiring.NewGroup[name.Name, proofs](len(p.Filters), MaxLearnt, MaxLearnt),
+		grants:    expiring.NewGroup[[16]byte, proofs](len(p.Filters), ipc.MaxGrantsOfFilter, ipc.MaxGrants),
+		counts:    Counts{Drops: make(map[ipc.Reason]uint64)},
 	}
+	askers := len(p.Filters)
 	for _, q := range p.Queues {
+		if q.Kind == ipc.QueueSelf {
+			e.self = len(p.Filters)
+			askers = len(p.Filters) + 1
+			q.Filter = uint32(e.self)
+		}
 		e.queues[q.Handle] = q
 	}
+	e.connections, e.pending = newConnections(askers), newPending(askers, p.Settings.InterfaceCheck)
 	for i := range p.Filters {
 		r, err := newRules(&p.Filters[i], p.Hostnames[i])
 		if err != nil {
@@ -56,6 +67,7 @@ func New(p *ipc.Policy) (*Engine, error) {
 	for _, r := range p.Resolvers {
 		e.resolvers[r] = true
 	}
+	e.lookups.setCached(0, e.rules)
 	return e, nil
 }
 
@@ -89,6 +101,7 @@ type Plan struct {
 	done      bool
 
 	connection *connection // that a message came by, if it is known
+	lookup     *lookedUp   // it answers a question of the daemon's own
 }
 
 // Request judges one UDP packet of a request queue (see Requests). An accepted request is from
@@ -97,10 +110,10 @@ type Plan struct {
 // Validate and must not be changed afterwards.
 func (e *Engine) Request(now ipc.Instant, f *ipc.RequestFact) (Outcome, error) {
 	q, ok := e.queues[f.Handle]
-	if !ok || q.Kind != ipc.QueueRequests {
+	if !ok || !isRequests(q.Kind) {
 		return Outcome{}, fmt.Errorf("allowlist: request on handle %d, which is no request queue", f.Handle)
 	}
-	o := Outcome{Verdict: ipc.Drop, Queue: q.Number, Filter: int(q.Filter)}
+	o := Outcome{Verdict: ipc.Drop, Queue: q.Number, Filter: e.shown(q.Filter)}
 	if o.Reason = e.request(now, q.Filter, f, &o); o.Reason != ipc.ReasonNone {
 		e.counts.Drops[o.Reason]++
 		return o, nil
@@ -124,8 +137,20 @@ func (e *Engine) requestMessage(now ipc.Instant, filter uint32, f *ipc.RequestFa
 		return f.Drop
 	case !requestState(f.State):
 		return ipc.ReasonConnState
+	case int(filter) == e.self && f.Extras: // the resolver's have none: it would be to hide something in
+		return ipc.ReasonSections
 	}
 	return e.judge(now, filter, f.Dst, f.Questions, o)
+}
+
+func isRequests(k ipc.QueueKind) bool { return k == ipc.QueueRequests || k == ipc.QueueSelf }
+
+// shown is a filter as an outcome names it.
+func (e *Engine) shown(filter uint32) int {
+	if int(filter) == e.self {
+		return -1
+	}
+	return int(filter)
 }
 
 func requestState(s ipc.ConnState) bool {
@@ -175,7 +200,10 @@ func (e *Engine) responseMessage(now ipc.Instant, f *ipc.ResponseFact, p *Plan) 
 	if reason != ipc.ReasonNone {
 		return reason
 	}
-	p.Filter, p.Questions = int(r.filter), r.questions
+	p.Filter, p.Questions = e.shown(r.filter), r.questions
+	if int(r.filter) == e.self {
+		return e.responseToSelf(now, f, p)
+	}
 	if reason := e.judge(now, r.filter, f.Src, r.questions, &p.Outcome); reason != ipc.ReasonNone {
 		return reason
 	}
@@ -189,6 +217,27 @@ func (e *Engine) responseMessage(now ipc.Instant, f *ipc.ResponseFact, p *Plan) 
 		return reason
 	}
 	e.plan(now, r.filter, f, p)
+	return ipc.ReasonNone
+}
+
+// responseToSelf judges the answer to a question of the daemon's own.
+func (e *Engine) responseToSelf(now ipc.Instant, f *ipc.ResponseFact, p *Plan) ipc.Reason {
+	if !e.mayAsk(uint32(e.self), f.Src) {
+		return ipc.ReasonResolverNotTrusted
+	}
+	q, reason := e.lookups.mayAsk(now, p.Questions, true)
+	switch {
+	case reason != ipc.ReasonNone:
+		return reason
+	case f.Truncated:
+		return ipc.ReasonNone
+	case f.AnswerDrop != ipc.ReasonNone:
+		return f.AnswerDrop
+	}
+	if reason := e.chain.walk(f); reason != ipc.ReasonNone {
+		return reason
+	}
+	e.planLookup(now, q, f, p)
 	return ipc.ReasonNone
 }
 
@@ -216,6 +265,9 @@ func (e *Engine) Commit(now ipc.Instant, p *Plan) {
 		return
 	}
 	p.done = true
+	if p.lookup != nil {
+		e.commitLookup(now, p)
+	}
 	for _, n := range p.names {
 		e.commitName(now, p, n)
 	}
@@ -234,7 +286,7 @@ func (e *Engine) NotSent(p *Plan) {
 	p.done = true
 	p.Verdict, p.Reason = ipc.Drop, ipc.ReasonGrantNotSent
 	p.Grants, p.Names, p.Special = nil, nil, nil
-	p.bases, p.names, p.addresses = nil, nil, nil
+	p.bases, p.names, p.addresses, p.lookup = nil, nil, nil, nil
 	if p.connection != nil { // what comes again would pass without its grants
 		p.connection.responsesRefused = true
 	}

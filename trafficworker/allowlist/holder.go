@@ -41,6 +41,9 @@ type holder struct {
 	owed      []ipc.Grants // what the trafficworker has to be told before anything else
 	waited    uint64       // how often there was no room for it
 	verdicts  *ipc.VerdictSender
+	unknown   *ipc.Receiver[ipc.Unknown, *ipc.Unknown]
+	lookups   *ipc.Sender[ipc.Lookup]
+	hinted    bool // that no question of the daemon's comes by its queue
 	log       *logging.Logger
 }
 
@@ -56,6 +59,8 @@ func newHolder(p *ipc.Policy) (*holder, error) {
 		responses: ipc.NewResponseReceiver(ipc.FDResponses),
 		grants:    ipc.NewGrantSender(ipc.FDGrants),
 		verdicts:  ipc.NewVerdictSender(ipc.FDVerdicts),
+		unknown:   ipc.NewUnknownReceiver(ipc.FDUnknown),
+		lookups:   ipc.NewLookupSender(ipc.FDLookups),
 		log: logging.New(ipc.FDLog, logging.Options{
 			Process: string(ipc.RoleAllowlist), JSON: p.Settings.JSON, Debug: p.Settings.Debug, Journal: p.Settings.Journal,
 		}),
@@ -64,8 +69,8 @@ func newHolder(p *ipc.Policy) (*holder, error) {
 	return h, nil
 }
 
-// Descriptors are the edges from the two parsers.
-func (h *holder) Descriptors() []int { return []int{ipc.FDRequests, ipc.FDResponses} }
+// Descriptors are the edges from the two parsers and the trafficworker.
+func (h *holder) Descriptors() []int { return []int{ipc.FDRequests, ipc.FDResponses, ipc.FDUnknown} }
 
 // Ready takes the facts that wait on one edge and answers each with a verdict.
 func (h *holder) Ready(fd int) error {
@@ -73,8 +78,11 @@ func (h *holder) Ready(fd int) error {
 		return h.payOwed()
 	}
 	role, one := ipc.RoleRequests, h.request
-	if fd == ipc.FDResponses {
+	switch fd {
+	case ipc.FDResponses:
 		role, one = ipc.RoleResponses, h.response
+	case ipc.FDUnknown:
+		role, one = ipc.RoleTraffic, h.unknownAddress
 	}
 	now := ipc.Now()
 	for range factsAtOnce {
@@ -235,27 +243,51 @@ func endpoint(a ipc.Address, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(addr, port)
 }
 
-// logResponse writes one line, and more where it opened more than fits one.
+// logResponse writes one line, and more where it opened more than fits one, or
+// for several filters, as the answer to a question of the daemon's own may.
 func (h *holder) logResponse(f *ipc.ResponseFact, p *Plan, grants []ipc.Grants) {
 	d := h.decision(logging.EventResponse, &f.Packet, &p.Outcome)
 	d.Questions, d.Dump, d.Refused, d.Learnt = f.Questions, f.Dump, p.Special, p.Names
 	if len(d.Questions) == 0 {
 		d.Questions = p.Questions // an error that does not repeat its question
 	}
-	granted := openedBy(grants)
-	if len(granted)+len(d.Learnt) > 0 {
+	if len(grants)+len(d.Learnt) > 0 {
 		d.For = max(p.Lasts, h.learntFor(p)).String()
 	}
+	for {
+		of := sameFilter(grants)
+		if len(of) > 0 {
+			d.Filter = h.policy.Filters[of[0].Filter].Name
+		}
+		h.logOpened(d, openedBy(of))
+		if grants = grants[len(of):]; len(grants) == 0 {
+			return
+		}
+	}
+}
+
+// logOpened writes a line for as many of what was opened as fit it. What else
+// there is to say is said in the first.
+func (h *holder) logOpened(d *logging.Decision, granted []logging.Opened) {
 	for {
 		n := min(len(granted), grantsInLine)
 		line := *d
 		line.Granted = granted[:n]
 		h.log.Decide(&line)
+		d.Learnt, d.Refused, d.Dump = nil, nil, ""
 		if granted = granted[n:]; len(granted) == 0 {
 			return
 		}
-		d.Learnt, d.Refused, d.Dump = nil, nil, ""
 	}
+}
+
+// sameFilter is the messages at the beginning that are about one filter.
+func sameFilter(grants []ipc.Grants) []ipc.Grants {
+	n := 0
+	for n < len(grants) && grants[n].Filter == grants[0].Filter {
+		n++
+	}
+	return grants[:n]
 }
 
 // learntFor is how long the names of a plan are known, 0 if there are none.

@@ -21,17 +21,20 @@ type basis []proof
 // zone could keep a name for ever by having it teach itself (N NS N, or N to
 // M to N), long after the zone that once pointed there was cleaned.
 func (e *Engine) basis(now ipc.Instant, filter uint32, n name.Name) basis {
-	r := &e.rules[filter]
-	until := now.Add(r.AllowAnswersFor)
-	var b basis
+	b := e.allowing(now, &e.rules[filter], n)
+	if learnt, _, live := e.learnt.Get(now, int(filter), n); live {
+		b = learnt.appendTo(b, now)
+	}
+	return b
+}
+
+// allowing is every configured entry that allows a name itself.
+func (e *Engine) allowing(now ipc.Instant, r *rules, n name.Name) (b basis) {
 	for entry := range r.allowing(n) {
 		if len(b) == maxProofs {
 			break
 		}
-		b = append(b, proof{entry, until})
-	}
-	if learnt, _, live := e.learnt.Get(now, int(filter), n); live {
-		b = learnt.appendTo(b, now)
+		b = append(b, proof{entry, now.Add(r.AllowAnswersFor)})
 	}
 	return b
 }

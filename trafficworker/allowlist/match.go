@@ -6,10 +6,15 @@ import "github.com/capnspacehook/egress-eddie/ipc"
 // asked and, since it may have changed, again when they are answered. It
 // tells o what decided.
 func (e *Engine) judge(now ipc.Instant, filter uint32, server ipc.Address, questions []ipc.Question, o *Outcome) ipc.Reason {
-	r := &e.rules[filter]
 	if !e.mayAsk(filter, server) {
 		return ipc.ReasonResolverNotTrusted
 	}
+	if int(filter) == e.self {
+		e.lookups.seen = true
+		_, reason := e.lookups.mayAsk(now, questions, false)
+		return reason
+	}
+	r := &e.rules[filter]
 	if r.AllowAll {
 		return ipc.ReasonNone
 	}
@@ -38,7 +43,7 @@ func (e *Engine) judge(now ipc.Instant, filter uint32, server ipc.Address, quest
 // mayAsk reports whether a filter's clients may talk to a server at all: one
 // that grants must trust it.
 func (e *Engine) mayAsk(filter uint32, server ipc.Address) bool {
-	return e.rules[filter].AllowAll || len(e.resolvers) == 0 || e.resolvers[server]
+	return int(filter) != e.self && e.rules[filter].AllowAll || len(e.resolvers) == 0 || e.resolvers[server]
 }
 
 // classIN is the class of the Internet, RFC 1035 section 3.2.4.

@@ -92,6 +92,11 @@ func (r *rules) find(n name.Name) (entry uint32, ok bool) {
 	return 0, false
 }
 
+// isCached reports whether an entry is of cachedHostnames.
+func (r *rules) isCached(entry uint32) bool {
+	return ipc.Scope(r.hosts.Scopes[entry]) == ipc.ScopeCached
+}
+
 // covering are the entries that allow all that an entry of other rules does.
 func (r *rules) covering(other *rules, entry uint32) iter.Seq[uint32] {
 	n, scope := other.hosts.Names[entry], ipc.Scope(other.hosts.Scopes[entry])

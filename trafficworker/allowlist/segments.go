@@ -23,7 +23,7 @@ func (e *Engine) Requests(now ipc.Instant, facts []*ipc.RequestFact) ([]Outcome,
 	}
 	outcomes := make([]Outcome, len(facts))
 	for i := range outcomes {
-		outcomes[i] = Outcome{Verdict: ipc.Drop, Queue: q.Number, Filter: int(q.Filter)}
+		outcomes[i] = Outcome{Verdict: ipc.Drop, Queue: q.Number, Filter: e.shown(q.Filter)}
 	}
 	e.segments(now, q.Filter, facts, outcomes)
 	e.countSegments(facts, outcomes)
@@ -34,7 +34,7 @@ func (e *Engine) Requests(now ipc.Instant, facts []*ipc.RequestFact) ([]Outcome,
 func (e *Engine) checkSegment(facts []*ipc.RequestFact) (ipc.Queue, error) {
 	last := facts[len(facts)-1]
 	q, ok := e.queues[last.Handle]
-	if !ok || q.Kind != ipc.QueueRequests {
+	if !ok || !isRequests(q.Kind) {
 		return q, fmt.Errorf("allowlist: request on handle %d, which is no request queue", last.Handle)
 	}
 	for _, f := range facts[:len(facts)-1] {
@@ -44,7 +44,7 @@ func (e *Engine) checkSegment(facts []*ipc.RequestFact) (ipc.Queue, error) {
 	}
 	for _, also := range last.Segment.Also {
 		other, ok := e.queues[also.Handle]
-		if !ok || other.Kind != ipc.QueueRequests || other.Filter != q.Filter {
+		if !ok || other.Kind != q.Kind || other.Filter != q.Filter {
 			return q, fmt.Errorf("allowlist: a request decides a packet of handle %d, which is not of its filter", also.Handle)
 		}
 	}
@@ -166,7 +166,7 @@ func (e *Engine) responseConnection(now ipc.Instant, f *ipc.ResponseFact, p *Pla
 	if conn == nil {
 		return nil, ipc.ReasonNoConnection
 	}
-	p.Filter = int(conn.filter)
+	p.Filter = e.shown(conn.filter)
 	switch kind := f.Segment.Kind; {
 	case !e.pending.interfacesFit(conn.inIf, conn.outIf, &f.Packet):
 		return conn, ipc.ReasonInterface

@@ -5,12 +5,23 @@ import "github.com/capnspacehook/egress-eddie/ipc"
 // translation turns proofs by one filter's old rules into proofs by its new.
 type translation struct {
 	from, to *rules
-	latest   ipc.Instant // until when a grant may last
+	latest   ipc.Instant // until when a grant may last that an answer to somebody opened
+	cached   ipc.Instant // and one of a cached name
 	grants   map[proof]translated
 }
 
 func newTranslation(now ipc.Instant, from, to *rules) *translation {
-	return &translation{from, to, now.Add(max(to.AllowAnswersFor, to.MaxInUse)), map[proof]translated{}}
+	return &translation{
+		from, to, now.Add(max(to.AllowAnswersFor, to.MaxInUse)), now.Add(max(to.CachedFor, to.MaxInUse)), map[proof]translated{},
+	}
+}
+
+// latestOf is the one of the two that an entry of the new rules may last.
+func (t *translation) latestOf(entry uint32) ipc.Instant {
+	if t.to.isCached(entry) {
+		return t.cached
+	}
+	return t.latest
 }
 
 // names are proofs of a learnt name.
@@ -53,11 +64,15 @@ func (t *translation) translate(now ipc.Instant, old *proofs) (r translated) {
 	for _, good := range old.appendTo(nil, now) {
 		t.from.open(was, good.entry, good.until)
 		for entry := range t.to.covering(t.from, good.entry) {
-			t.to.open(is, entry, good.until)
-			r.proofs.add(now, proof{entry, t.until(good.until)})
+			until := good.until
+			if t.to.CachedFor > 0 { // which over there bounds all grants of the filter
+				until = min(until, t.latestOf(entry))
+			}
+			t.to.open(is, entry, until)
+			r.proofs.add(now, proof{entry, t.until(entry, good.until)})
 		}
 	}
-	r.whole = len(was) == len(is) && t.latest >= old.until()
+	r.whole = len(was) == len(is) && max(t.latest, t.cached) >= old.until()
 	for port, until := range is {
 		l := lot{0, port}
 		var end ipc.Instant
@@ -82,7 +97,7 @@ func (t *translation) translate(now ipc.Instant, old *proofs) (r translated) {
 // that long after the answer, by others the end of what the answer opened. When
 // that was is not remembered; then it is rather too late, since the trafficworker
 // keeps nothing that has ended.
-func (t *translation) until(old ipc.Instant) ipc.Instant {
+func (t *translation) until(entry uint32, old ipc.Instant) ipc.Instant {
 	switch {
 	case t.to.MaxInUse == 0:
 	case t.from.MaxInUse == 0:
@@ -90,7 +105,7 @@ func (t *translation) until(old ipc.Instant) ipc.Instant {
 	default:
 		old = old.Add(t.to.MaxInUse - t.from.MaxInUse)
 	}
-	return min(old, t.latest)
+	return min(old, t.latestOf(entry))
 }
 
 // open notes until when an entry's ports are open.
