@@ -50,22 +50,32 @@ func (p *Poller) Add(fd int) error {
 }
 
 // Remove makes Wait forget fd.
-func (p *Poller) Remove(fd int) error {
-	if err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
+func (p *Poller) Remove(fd int) error { return Forget(fd) }
+
+// Watch is Add for a worker, which has no Poller: it makes Wait report fd while
+// it can be read, or its peer is gone, and for nothing else.
+func Watch(fd int) error { return await(fd, unix.EPOLLIN) }
+
+// AwaitRoom makes Wait report once that fd can be written to, or its peer is
+// gone. It is for an end that is not waited on otherwise meanwhile.
+func AwaitRoom(fd int) error { return await(fd, unix.EPOLLOUT|unix.EPOLLONESHOT) }
+
+func await(fd int, events uint32) error {
+	// Taken out and put in again: no list allows more of epoll_ctl.
+	if err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil && err != unix.ENOENT {
+		return fmt.Errorf("epoll_ctl: %w", err)
+	}
+	ev := unix.EpollEvent{Events: events, Fd: int32(fd)}
+	if err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return fmt.Errorf("epoll_ctl: %w", err)
 	}
 	return nil
 }
 
-// AwaitRoom makes Wait report once that fd can be written to, or its peer is
-// gone. It is for an end that is not waited on otherwise.
-func AwaitRoom(fd int) error {
-	// Taken out and put in again: no list allows more of epoll_ctl.
-	if err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil && err != unix.ENOENT {
-		return fmt.Errorf("epoll_ctl: %w", err)
-	}
-	ev := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: int32(fd)}
-	if err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+// Forget makes Wait forget fd. An event of it may have been reported already.
+// NB: before fd is closed. The close alone forgets only what nobody else holds.
+func Forget(fd int) error {
+	if err := unix.EpollCtl(FDPoll, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
 		return fmt.Errorf("epoll_ctl: %w", err)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 
 // changes takes what the parent sends after the first policy: another policy,
 // of which nothing counts before it is complete, and between its items perhaps
-// a new log.
+// a new log, or the sockets that were asked for.
 type changes struct {
 	control policyReceiver
 	worker  Worker
@@ -28,8 +28,11 @@ func (c *changes) order() error {
 	if err != nil {
 		return fmt.Errorf("control: %w", err)
 	}
-	if item.Kind == ipc.PolicyLog {
+	switch item.Kind {
+	case ipc.PolicyLog:
 		return replaceLog(passed)
+	case ipc.PolicySocket:
+		return c.takeSocket(item.Socket, passed)
 	}
 	if passed >= 0 {
 		return fmt.Errorf("control: a descriptor beside an item of kind %d", item.Kind)
@@ -60,4 +63,15 @@ func replaceLog(passed int) error {
 		return fmt.Errorf("control: new log: %w", err)
 	}
 	return unix.Close(passed)
+}
+
+func (c *changes) takeSocket(s ipc.Socket, passed int) error {
+	taker, ok := c.worker.(SocketTaker)
+	if !ok {
+		return errors.New("control: a socket for a process that asks for none")
+	}
+	if err := taker.TakeSocket(s, passed); err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	return nil
 }

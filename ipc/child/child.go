@@ -42,6 +42,13 @@ type Ticker interface {
 	Tick() (time.Duration, error)
 }
 
+// SocketTaker is a Worker that asks the parent for sockets (ipc.AppendSocket).
+type SocketTaker interface {
+	// TakeSocket is called with each answer. fd is the worker's to move and to
+	// close, or -1 if there is no socket.
+	TakeSocket(s ipc.Socket, fd int) error
+}
+
 // Main is the life of a child: args are those after the role. It returns the
 // exit status.
 func Main(role ipc.Role, args []string, load func(*ipc.Policy) (Worker, error)) int {
@@ -88,6 +95,12 @@ func run(role ipc.Role, queues int, in sandbox.Isolation, load func(*ipc.Policy)
 	if err := sandbox.Enter(role, queues, in); err != nil {
 		return err
 	}
+	return Serve(load)
+}
+
+// Serve is what Main does in the cell, from Ready to the parent's end. NB: it is
+// for Main, and for tests of a worker, which have no cell.
+func Serve(load func(*ipc.Policy) (Worker, error)) error {
 	if err := Tell(ipc.SignalReady); err != nil {
 		return err
 	}
