@@ -36,7 +36,8 @@ func mainOf(command func([]string, io.Writer) error, args []string) int {
 const profileUsage = `Usage: egress-eddie profile [-format F] [-queues N] [ROLE]
 
 Prints what the cell of a role is made of, and why, without ROLE of all:
-parent, allowlist, trafficworker, dnsworker-requests, dnsworker-responses.
+parent, allowlist, trafficworker, dnsworker-requests, dnsworker-responses,
+resolver.
 
   -format F   text, json, or bpf for the system call filter as it is loaded
               (default text)
@@ -84,7 +85,7 @@ func profileCommand(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	roles := append([]ipc.Role{ipc.RoleParent}, ipc.Children...)
+	roles := append([]ipc.Role{ipc.RoleParent}, ipc.AllChildren...)
 	switch {
 	case *format != "text" && *format != "json" && *format != "bpf":
 		return commandError(fs, "-format %q: must be text, json or bpf", *format)

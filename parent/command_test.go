@@ -20,7 +20,7 @@ import (
 )
 
 func TestProfileCommand(t *testing.T) {
-	all := append([]ipc.Role{ipc.RoleParent}, ipc.Children...)
+	all := append([]ipc.Role{ipc.RoleParent}, ipc.AllChildren...)
 	run := func(args ...string) string {
 		t.Helper()
 		var out bytes.Buffer

@@ -117,6 +117,12 @@ func honest(c childPlan) string {
 			return "recvmmsg: " + answer(errno)
 		}
 	}
+	if p.passes != nil {
+		if err := useSockets(poller); err != nil {
+			return err.Error()
+		}
+		return "did its work"
+	}
 	var buf [16]byte
 	if n, _, _, _, err := unix.Recvmsg(ipc.FDControl, buf[:], buf[:], unix.MSG_CMSG_CLOEXEC); string(buf[:max(n, 0)]) != firstWord {
 		return fmt.Sprintf("recvmsg: %q, %v", buf[:max(n, 0)], err)

@@ -20,14 +20,14 @@ import (
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
 )
 
-// standingTree starts a parent with all children in their cells, of which the
-// request parser is built as said, and leaves them there.
+// standingTree starts a parent with all children in their cells, of which one
+// is built as said, and leaves them there.
 func standingTree(t *testing.T, s start, build string, lock bool) (parent int) {
 	t.Helper()
 	p := parentPlan{Children: allRoles(buildEnter, "hang"), Lock: lock, Act: "nothing", Flawed: build == "flaw: no_new_privs on a few"}
 	for i := range p.Children {
 		p.Children[i].Leave = true
-		if p.Children[i].Role == ipc.RoleRequests {
+		if p.Children[i].Role == roleOf(build) {
 			p.Children[i].Build = build
 		}
 	}
@@ -74,14 +74,14 @@ func TestAudit(t *testing.T) {
 	for _, s := range []start{startRoot, startAmbient} {
 		parent := standingTree(t, s, buildEnter, true)
 		r := mustAudit(t, parent)
-		if !r.OK || len(r.Processes) != 1+len(ipc.Children) || !r.SameBinary || r.LandlockABI < landlockFloor {
+		if !r.OK || len(r.Processes) != 1+len(ipc.AllChildren) || !r.SameBinary || r.LandlockABI < landlockFloor {
 			t.Errorf("%s:\n%s", s, r.Text())
 		}
 		for i, row := range r.Processes {
-			if want := append([]ipc.Role{ipc.RoleParent}, ipc.Children...)[i]; row.Role != want || !strings.Contains(r.Text(), "\n"+string(want)+" ") {
+			if want := append([]ipc.Role{ipc.RoleParent}, ipc.AllChildren...)[i]; row.Role != want || !strings.Contains(r.Text(), "\n"+string(want)+" ") {
 				t.Errorf("row %d is %s, should be %s", i, row.Role, want)
 			}
-			if len(row.Threads) < 2 || len(row.Namespaces) != len(namespaceTable) || len(row.Descriptors) < 6 || len(row.Limits) != len(limitNames) {
+			if len(row.Threads) < 2 || len(row.Namespaces) != len(namespaceTable) || len(row.Descriptors) < 5 || len(row.Limits) != len(limitNames) {
 				t.Errorf("%+v", row)
 			}
 		}
@@ -108,6 +108,11 @@ var flawsFound = map[string][]string{
 	"flaw: one descriptor less":    {"descriptor 5 is missing"},
 	"flaw: another kind":           {"descriptor 17 is a eventfd, should be a socket"},
 	"flaw: no poller, but an edge": {"descriptor 9 is a socket, should be a eventpoll"},
+	"flaw: no socket":              {"descriptor 17 is a eventfd, should be a socket"},
+	"flaw: an epoll that landed":   {"descriptor 4 is a eventpoll, should be a socket"},
+	"flaw: before the sockets":     {`descriptor 15 is open, a socket ("socket:[`},
+	"flaw: behind the sockets":     {`descriptor 144 is open, a socket ("socket:[`},
+	"flaw: no lookups":             {"descriptor 11 is missing"},
 }
 
 // TestAuditFinds every deviation that a cell can have, and nothing else.
@@ -120,7 +125,7 @@ func TestAuditFinds(t *testing.T) {
 				t.Fatalf("ok:\n%s", r.Text())
 			}
 			for _, row := range r.Processes {
-				if row.Role != ipc.RoleRequests {
+				if row.Role != roleOf(build) {
 					if len(row.Deviations) > 0 {
 						t.Errorf("%s: %q", row.Role, row.Deviations)
 					}
@@ -129,6 +134,17 @@ func TestAuditFinds(t *testing.T) {
 				requireDeviations(t, &row, want)
 			}
 		})
+	}
+}
+
+// TestAuditSockets: a resolver may have any of its sockets, or none.
+func TestAuditSockets(t *testing.T) {
+	for build, text := range map[string]string{buildEnter: "socket 3,11  ", buildSockets: "socket 3-4,11,16-19,143  "} {
+		r := mustAudit(t, standingTree(t, startRoot, build, true))
+		row := &r.Processes[len(r.Processes)-1]
+		if !r.OK || row.Role != ipc.RoleResolver || !slices.Contains(row.descriptorText(), text) {
+			t.Errorf("%s: should have %q:\n%s", build, text, r.Text())
+		}
 	}
 }
 
@@ -154,13 +170,21 @@ func TestAuditParent(t *testing.T) {
 	if r.OK || len(r.Processes[0].Deviations) != 1 || !strings.HasPrefix(r.Processes[0].Deviations[0], `seccomp mode is "0"`) {
 		t.Errorf("not locked:\n%s", r.Text())
 	}
-	p := parentPlan{Children: allRoles(buildEnter, "hang")[:3], Lock: true, Act: "nothing"}
-	p.Children = append(p.Children, p.Children[2])
+	// The four that are always there, and no resolver.
+	p := parentPlan{Children: allRoles(buildEnter, "hang")[:len(ipc.Children)], Lock: true, Act: "nothing"}
+	for i := range p.Children {
+		p.Children[i].Leave = true
+	}
+	if r = mustAudit(t, standing(t, startRoot, p)); !r.OK || len(r.Processes) != 1+len(ipc.Children) {
+		t.Errorf("without a resolver:\n%s", r.Text())
+	}
+	resolver := plan(ipc.RoleResolver, buildEnter, "hang")
+	p.Children = append(p.Children[:3], p.Children[2], resolver, resolver)
 	for i := range p.Children {
 		p.Children[i].Leave = true
 	}
 	r = mustAudit(t, standing(t, startRoot, p))
-	requireDeviations(t, &r.Processes[0], []string{"has 2 children that are dnsworker-requests", "has 0 children that are dnsworker-responses"})
+	requireDeviations(t, &r.Processes[0], []string{"has 2 children that are dnsworker-requests", "has 0 children that are dnsworker-responses", "has 2 children that are resolver"})
 	if r.OK {
 		t.Error("a tree without a process is ok")
 	}

@@ -36,10 +36,10 @@ func (t *runningTree) all() []running {
 }
 
 func order(role ipc.Role) int {
-	if i := slices.Index(ipc.Children, role); i >= 0 {
+	if i := slices.Index(ipc.AllChildren, role); i >= 0 {
 		return i
 	}
-	return len(ipc.Children)
+	return len(ipc.AllChildren)
 }
 
 // find finds the tree of that parent, or with 0 the only one.
@@ -143,7 +143,7 @@ func everyProcess() (processes []running, err error) {
 // claims reads the command line that the parent gives a child.
 func (p *running) claims(cmdline string) {
 	args := strings.Split(strings.TrimSuffix(cmdline, "\x00"), "\x00")
-	if len(args) < 3 || args[0] != "egress-eddie" || !slices.Contains(ipc.Children, ipc.Role(args[1])) {
+	if len(args) < 3 || args[0] != "egress-eddie" || !slices.Contains(ipc.AllChildren, ipc.Role(args[1])) {
 		return
 	}
 	queues, err := strconv.Atoi(args[2])

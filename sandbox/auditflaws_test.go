@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"runtime"
 	"slices"
 	"unsafe"
@@ -12,6 +13,7 @@ import (
 
 // flaw is a way in which a cell is not what it should be.
 type flaw struct {
+	of      ipc.Role          // whose, if not the request parser's
 	notOwn  uintptr           // namespaces that the child is not given
 	asRoot  bool              // its one id is mapped to 0
 	without []string          // steps that are left out
@@ -41,6 +43,31 @@ var flaws = map[string]flaw{
 	"flaw: one descriptor less":    {last: func() error { return unix.Close(ipc.FDRequests) }},
 	"flaw: another kind":           {last: func() error { return unix.Dup3(fdRuntimeEvent, ipc.FDQueues+1, unix.O_CLOEXEC) }},
 	"flaw: no poller, but an edge": {last: func() error { return unix.Dup3(ipc.FDRequests, ipc.FDPoll, unix.O_CLOEXEC) }},
+	"flaw: no socket":              {of: ipc.RoleResolver, last: func() error { return unix.Dup3(fdRuntimeEvent, ipc.FDSockets+1, unix.O_CLOEXEC) }},
+	"flaw: an epoll that landed":   {of: ipc.RoleResolver, last: func() error { return unix.Dup3(fdRuntimePoll, resolverLanding, unix.O_CLOEXEC) }},
+	"flaw: before the sockets":     {of: ipc.RoleResolver, last: func() error { return unix.Dup3(ipc.FDControl, ipc.FDSockets-1, unix.O_CLOEXEC) }},
+	"flaw: behind the sockets":     {of: ipc.RoleResolver, last: func() error { return unix.Dup3(ipc.FDControl, ipc.FDSockets+ipc.MaxLookups, unix.O_CLOEXEC) }},
+	"flaw: no lookups":             {of: ipc.RoleResolver, last: func() error { return unix.Close(ipc.FDLookups) }},
+	buildSockets:                   {of: ipc.RoleResolver, last: openSockets},
+}
+
+// buildSockets is no flaw: a resolver with five sockets, and one that has just
+// landed.
+const buildSockets = "sockets"
+
+func openSockets() (err error) {
+	for _, fd := range []int{resolverLanding, ipc.FDSockets, ipc.FDSockets + 1, ipc.FDSockets + 2, ipc.FDSockets + 3, ipc.FDSockets + ipc.MaxLookups - 1} {
+		err = errors.Join(err, unix.Dup3(ipc.FDControl, fd, unix.O_CLOEXEC))
+	}
+	return err
+}
+
+// roleOf is whose cell is built so.
+func roleOf(build string) ipc.Role {
+	if of := flaws[build].of; of != "" {
+		return of
+	}
+	return ipc.RoleRequests
 }
 
 // replacement does a step on the calling thread alone, or wrongly.

@@ -14,14 +14,14 @@ import (
 // judge writes into each row what is not as it should be.
 func (r *Report) judge() {
 	parent := &r.Processes[0]
-	for _, role := range ipc.Children {
+	for _, role := range ipc.AllChildren {
 		n := 0
 		for _, row := range r.Processes {
 			if row.Role == role {
 				n++
 			}
 		}
-		if n != 1 {
+		if n > 1 || n < 1 && slices.Contains(ipc.Children, role) {
 			parent.deviates("has %d children that are %s", n, role)
 		}
 	}
@@ -229,11 +229,11 @@ func (row *Row) judgeDescriptors() {
 	}
 	want := map[int]string{}
 	for _, known := range childDescriptors {
-		if known.runtime || known.first != ipc.FDQueues && p.holds(known.first) {
-			want[known.first] = known.kind
+		if known.runtime || p.holds(known.number) {
+			want[known.number] = known.kind
 		}
 	}
-	for _, fd := range queueNumbers(p.queues) {
+	for _, fd := range append(queueNumbers(p.queues), p.passes...) {
 		want[fd] = kindSocket
 	}
 	for _, d := range row.Descriptors {
@@ -247,10 +247,13 @@ func (row *Row) judgeDescriptors() {
 		delete(want, d.Number)
 	}
 	delete(want, ipc.FDPoll) // there only once it has its policy
+	for _, fd := range p.passes {
+		delete(want, fd)
+	}
 	for _, known := range childDescriptors {
-		if _, missing := want[known.first]; missing {
-			row.deviates("descriptor %d is missing", known.first)
-			delete(want, known.first)
+		if _, missing := want[known.number]; missing {
+			row.deviates("descriptor %d is missing", known.number)
+			delete(want, known.number)
 		}
 	}
 	if len(want) > 0 {

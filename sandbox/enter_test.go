@@ -10,7 +10,7 @@ import (
 )
 
 func allRoles(build, act string) (plans []childPlan) {
-	for _, role := range ipc.Children {
+	for _, role := range ipc.AllChildren {
 		plans = append(plans, plan(role, build, act))
 	}
 	return plans
@@ -55,7 +55,7 @@ func TestEnds(t *testing.T) {
 // TestCellState reads what the cell looks like from within, but for the
 // filter, which would forbid the questions.
 func TestCellState(t *testing.T) {
-	want := map[ipc.Role]string{ipc.RoleAllowlist: "17", ipc.RoleTraffic: "20", ipc.RoleRequests: "20", ipc.RoleResponses: "20"}
+	want := map[ipc.Role]string{ipc.RoleAllowlist: "17", ipc.RoleTraffic: "20", ipc.RoleRequests: "20", ipc.RoleResponses: "20", ipc.RoleResolver: "145"}
 	for _, o := range runParent(t, startAmbient, parentPlan{Children: allRoles(buildCell, "state")}).Outcomes {
 		state := "caps 0/0/0 nofile " + want[o.Plan.Role] + " nproc 32 core 0 raise operation not permitted dumpable 0 nice 5 cwd / env 0 procs true"
 		if o.Result != state {

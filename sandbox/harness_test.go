@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 		case asNamer:
 			namerMain(os.Args[2:])
 		}
-		if slices.Contains(ipc.Children, ipc.Role(os.Args[1])) {
+		if slices.Contains(ipc.AllChildren, ipc.Role(os.Args[1])) {
 			childMain(os.Args[len(os.Args)-1])
 		}
 	}
@@ -122,7 +122,7 @@ type parentReport struct {
 
 func plan(role ipc.Role, build, act string) childPlan {
 	queues := 0
-	if role != ipc.RoleAllowlist {
+	if rowOf(role).queues {
 		queues = 3
 	}
 	return childPlan{Role: role, Queues: queues, Build: build, Act: act}

@@ -101,26 +101,29 @@ func rawFilter(rules []rule) (*unix.SockFprog, error) {
 }
 
 func init() {
-	for what, calls := range map[string][]call{"swept": swept, "sweeps": sweepCalls()} {
+	for what, calls := range map[string]func(childPlan) []call{
+		"swept":  func(childPlan) []call { return swept },
+		"sweeps": sweepCalls,
+	} {
 		childActs[what] = func(c childPlan) string {
 			p, err := profileOf(c.Role, c.Queues)
 			if err == nil {
-				err = tryInCopies(p.rules, calls, say)
+				err = tryInCopies(p.rules, calls(c), say)
 			}
 			if err != nil {
 				return err.Error()
 			}
 			return "end"
 		}
-		parentActs[what] = now(func() string {
-			var said []string
-			rules := parentRules(native, uint64(unix.Getpid()))
-			if err := firstError(run(parentCell(), parentFault), tryInCopies(rules, calls, func(s string) { said = append(said, s) })); err != nil {
-				return err.Error()
-			}
-			return strings.Join(append(said, "end"), " ")
-		})
 	}
+	parentActs["swept"] = now(func() string {
+		var said []string
+		rules := parentRules(native, uint64(unix.Getpid()))
+		if err := firstError(run(parentCell(), parentFault), tryInCopies(rules, swept, func(s string) { said = append(said, s) })); err != nil {
+			return err.Error()
+		}
+		return strings.Join(append(said, "end"), " ")
+	})
 }
 
 // results takes apart what was said of so many calls.

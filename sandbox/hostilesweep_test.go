@@ -28,9 +28,13 @@ type sweep struct {
 
 var sweeps = []sweep{
 	{"read", unix.SYS_READ, 0, [6]uintptr{0, nowhere, 1},
-		func(row *roleRow, _ int) []uint64 { return append([]uint64{fdRuntimeEvent}, row.reads...) }},
+		func(row *roleRow, _ int) []uint64 {
+			return row.andSockets(append([]uint64{fdRuntimeEvent}, row.reads...)...)
+		}},
 	{"write", unix.SYS_WRITE, 0, [6]uintptr{0, nowhere, 1},
-		func(row *roleRow, _ int) []uint64 { return append([]uint64{fdRuntimeEvent}, row.writes...) }},
+		func(row *roleRow, _ int) []uint64 {
+			return row.andSockets(append([]uint64{fdRuntimeEvent}, row.writes...)...)
+		}},
 	{"recvmsg", unix.SYS_RECVMSG, 0, [6]uintptr{0, nowhere, unix.MSG_CMSG_CLOEXEC}, always(ipc.FDControl)},
 	{"recvmmsg", unix.SYS_RECVMMSG, 0, [6]uintptr{0, nowhere, 1, unix.MSG_DONTWAIT},
 		func(_ *roleRow, queues int) (fds []uint64) {
@@ -41,10 +45,11 @@ var sweeps = []sweep{
 		}},
 	{"epoll_ctl", unix.SYS_EPOLL_CTL, 0, [6]uintptr{0, unix.EPOLL_CTL_ADD, ipc.FDControl, nowhere}, always(ipc.FDPoll)},
 	{"epoll_pwait", unix.SYS_EPOLL_PWAIT, 0, [6]uintptr{0, nowhere, 0}, always(ipc.FDPoll, fdRuntimePoll)},
-	{"close", unix.SYS_CLOSE, 0, [6]uintptr{}, landed},
+	{"close", unix.SYS_CLOSE, 0, [6]uintptr{},
+		func(row *roleRow, _ int) []uint64 { return row.andSockets(row.landing()) }},
 	{"dup3 from", unix.SYS_DUP3, 0, [6]uintptr{0, ipc.FDPoll, unix.O_CLOEXEC}, landed},
 	{"dup3 from, inheritable", unix.SYS_DUP3, 0, [6]uintptr{0, ipc.FDPoll, 0}, always()},
-	dup3To(4), dup3To(5), dup3To(10), // where roles have their landing slots
+	dup3To(4), dup3To(5), dup3To(12), // where roles have their landing slots
 }
 
 func dup3To(from uintptr) sweep {
@@ -53,7 +58,7 @@ func dup3To(from uintptr) sweep {
 			if row.landing() != uint64(from) {
 				return nil
 			}
-			return row.destinations()
+			return row.andSockets(row.destinations()...)
 		}}
 }
 
@@ -63,13 +68,24 @@ func always(fds ...uint64) func(*roleRow, int) []uint64 {
 
 func landed(row *roleRow, _ int) []uint64 { return []uint64{row.landing()} }
 
-// sweptTo is two numbers more than a child with three queues can have.
-const sweptTo = ipc.FDQueues + 3 + 2
+// andSockets are those descriptors and the sockets.
+func (row *roleRow) andSockets(fds ...uint64) []uint64 {
+	for i := range row.sockets {
+		fds = append(fds, ipc.FDSockets+i)
+	}
+	return fds
+}
+
+// numbersSwept are those that a child with three queues, or all its sockets, can
+// have, and two more.
+func numbersSwept(c childPlan) int {
+	return ipc.FDQueues + max(3, int(rowOf(c.Role).sockets)) + 3
+}
 
 // sweepCalls are all calls on all numbers.
-func sweepCalls() (calls []call) {
+func sweepCalls(c childPlan) (calls []call) {
 	for _, s := range sweeps {
-		for fd := range uintptr(sweptTo + 1) {
+		for fd := range uintptr(numbersSwept(c)) {
 			c := call{what: fmt.Sprintf("%s, descriptor %d", s.what, fd), trap: s.trap, args: s.args}
 			c.args[s.at] = fd
 			calls = append(calls, c)
@@ -81,10 +97,10 @@ func sweepCalls() (calls []call) {
 // TestDescriptorSweep makes each call on every number there is: it kills
 // unless the role's row has the number, and then it does not.
 func TestDescriptorSweep(t *testing.T) {
-	calls := sweepCalls()
 	for i := range roles {
 		row := &roles[i]
 		p := plan(row.role, buildCell, "sweeps")
+		calls, numbers := sweepCalls(p), numbersSwept(p)
 		o := runParent(t, startRoot, parentPlan{Children: []childPlan{p}}).Outcomes[0]
 		got, err := results(o.Result, len(calls))
 		if err != nil {
@@ -92,7 +108,7 @@ func TestDescriptorSweep(t *testing.T) {
 		}
 		allowed := 0
 		for i, result := range got {
-			s, fd := &sweeps[i/(sweptTo+1)], uint64(i%(sweptTo+1))
+			s, fd := &sweeps[i/numbers], uint64(i%numbers)
 			want, ok := "SIGSYS", result == "SIGSYS"
 			if slices.Contains(s.may(row, p.Queues), fd) {
 				allowed++

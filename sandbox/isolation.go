@@ -39,7 +39,7 @@ func (p *profile) share(pid uint64) {
 	}
 	for i := range p.limits {
 		if p.limits[i].resource == unix.RLIMIT_NPROC {
-			p.limits[i].value = uint64(len(ipc.Children)+1) * maxThreads
+			p.limits[i].value = uint64(len(ipc.AllChildren)+1) * maxThreads
 		}
 	}
 }

@@ -70,7 +70,7 @@ func TestParentDeath(t *testing.T) {
 // TestCellFromOutside looks at a complete cell as root can: every thread, the
 // namespaces, the root, the descriptors.
 func TestCellFromOutside(t *testing.T) {
-	for _, role := range ipc.Children {
+	for _, role := range ipc.AllChildren {
 		_, child := leave(t, startRoot, role)
 		proc := "/proc/" + strconv.Itoa(child)
 		threads, err := os.ReadDir(proc + "/task")
@@ -112,10 +112,11 @@ const none = "0000000000000000"
 func checkDescriptors(t *testing.T, role ipc.Role, proc string) {
 	t.Helper()
 	want := map[ipc.Role]string{
-		ipc.RoleAllowlist: "0 1 2 3 4 5 6 7 8",
-		ipc.RoleTraffic:   "0 1 16 17 18 2 3 4 7 8",
+		ipc.RoleAllowlist: "0 1 10 11 2 3 4 5 6 7 8",
+		ipc.RoleTraffic:   "0 1 10 16 17 18 2 3 4 7 8",
 		ipc.RoleRequests:  "0 1 16 17 18 2 3 5",
 		ipc.RoleResponses: "0 1 16 17 18 2 3 6",
+		ipc.RoleResolver:  "0 1 11 2 3",
 	}[role]
 	fds, err := os.ReadDir(proc + "/fd")
 	if err != nil {

@@ -104,16 +104,16 @@ func rowOf(role ipc.Role) *roleRow {
 // descriptorLines are all that may be open in the cell.
 func (row *roleRow) descriptorLines(p *profile) (lines []Line) {
 	for _, known := range childDescriptors {
-		number := strconv.Itoa(known.first)
-		switch {
-		case known.first == ipc.FDQueues && p.queues == 0:
-			continue
-		case known.first == ipc.FDQueues:
-			number = numbers(queueNumbers(p.queues))
-		case !known.runtime && !p.holds(known.first):
-			continue
+		if known.runtime || p.holds(known.number) {
+			lines = append(lines, Line{strconv.Itoa(known.number), known.kind, known.what + row.direction(known.number)})
 		}
-		lines = append(lines, Line{number, known.kind, known.what + row.direction(known.first)})
+	}
+	if p.queues > 0 {
+		lines = append(lines, Line{numbers(queueNumbers(p.queues)), kindSocket, whatQueues})
+	}
+	if row.sockets > 0 {
+		lines = append(lines, Line{strconv.FormatUint(row.landing(), 10), kindSocket, whatLanding},
+			Line{numbers(row.socketNumbers()), kindSocket, whatSockets})
 	}
 	return lines
 }
@@ -122,8 +122,6 @@ func (row *roleRow) descriptorLines(p *profile) (lines []Line) {
 func (row *roleRow) direction(fd int) string {
 	reads, writes := slices.Contains(row.reads, uint64(fd)), slices.Contains(row.writes, uint64(fd))
 	switch {
-	case fd == ipc.FDQueues:
-		return ": read"
 	case reads && writes:
 		return ": read and written"
 	case reads:

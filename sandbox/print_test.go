@@ -14,7 +14,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-var allDescribed = append([]ipc.Role{ipc.RoleParent}, ipc.Children...)
+var allDescribed = append([]ipc.Role{ipc.RoleParent}, ipc.AllChildren...)
 
 // TestProfilesGolden: what a role may do changes nowhere without showing here.
 func TestProfilesGolden(t *testing.T) {
@@ -82,9 +82,9 @@ func TestPrintedIsComplete(t *testing.T) {
 			}
 			rules := parentRules(m, ownPID)
 			if role != ipc.RoleParent {
-				queues := 2
-				if role == ipc.RoleAllowlist {
-					queues = 0
+				queues := 0
+				if rowOf(role).queues {
+					queues = 2
 				}
 				p, err := profileFor(m, role, queues)
 				if err != nil {

@@ -104,6 +104,8 @@ func (c *condition) text(a argument) string {
 			return a.name + " is " + a.show(c.values[0])
 		}
 		return a.name + " is " + a.show(c.values[0]) + " to " + a.show(c.values[1])
+	case inRangeOrOneOf:
+		return a.name + " is " + oneOf(append(a.shown(c.values[2:]), a.show(c.values[0])+" to "+a.show(c.values[1])))
 	case hasOnlyBits:
 		return a.name + " has no bit but " + a.show(c.values[0])
 	case maskedIs:

@@ -17,9 +17,9 @@ const (
 	kindAny    = "any" // in a profile only: what the operator gave
 )
 
-// childDescriptors are all numbers that any child may have open.
+// childDescriptors are the numbers below the queues that any child may have open.
 var childDescriptors = []struct {
-	first   int // ipc.FDQueues stands for all queue sockets
+	number  int
 	kind    string
 	what    string
 	runtime bool // in every child, made there
@@ -33,9 +33,17 @@ var childDescriptors = []struct {
 	{ipc.FDResponses, kindSocket, "facts about responses, to the allowlist", false},
 	{ipc.FDGrants, kindSocket, "grants, from the allowlist to the trafficworker", false},
 	{ipc.FDLog, kindAny, "the log", false},
-	{ipc.FDPoll, kindPoll, "the judging goroutine waits here; made with the policy", true},
-	{ipc.FDQueues, kindSocket, "queue sockets, without the capability that a verdict needs", false},
+	{ipc.FDPoll, kindPoll, "the working goroutine waits here; made with the policy", true},
+	{ipc.FDUnknown, kindSocket, "unknown addresses, from the trafficworker to the allowlist", false},
+	{ipc.FDLookups, kindSocket, "lookups, from the allowlist to the resolver", false},
 }
+
+// What the other descriptors of a child are: all are sockets.
+const (
+	whatQueues  = "queue sockets, without the capability that a verdict needs: read"
+	whatLanding = "where one to a DNS server lands, on its way to its number"
+	whatSockets = "sockets to DNS servers, which come and go: read and written"
+)
 
 // parentDescriptors have no numbers: they differ with the configuration.
 var parentDescriptors = []Line{

@@ -13,6 +13,7 @@ import (
 type profile struct {
 	fds    []int // inherited descriptors below the queues, in order
 	queues int   // queue sockets, from ipc.FDQueues on
+	passes []int // where a socket may be open or not, once the cell stands
 	limits []limit
 	rules  []rule
 }
@@ -37,7 +38,11 @@ type roleRow struct {
 	writes []uint64 // and writes to
 	log    bool     // holds ipc.FDLog, and takes a new one from the parent
 	queues bool     // reads queue sockets
-	data   uint64   // RLIMIT_DATA in octets
+	// sockets are those that the parent makes for it: so many numbers from
+	// ipc.FDSockets on that it may read, write, fill and empty. None is open
+	// when the cell is built.
+	sockets uint64
+	data    uint64 // RLIMIT_DATA in octets
 }
 
 // roles is the table. Who may say what to whom is in the descriptors alone: an
@@ -57,15 +62,21 @@ var roles = []roleRow{
 	},
 	{
 		role:   ipc.RoleAllowlist,
-		reads:  []uint64{ipc.FDControl, ipc.FDRequests, ipc.FDResponses},
-		writes: []uint64{ipc.FDStderr, ipc.FDControl, ipc.FDVerdicts, ipc.FDGrants, ipc.FDLog},
+		reads:  []uint64{ipc.FDControl, ipc.FDRequests, ipc.FDResponses, ipc.FDUnknown},
+		writes: []uint64{ipc.FDStderr, ipc.FDControl, ipc.FDVerdicts, ipc.FDGrants, ipc.FDLog, ipc.FDLookups},
 		log:    true, data: 1 << 30,
 	},
 	{
 		role:   ipc.RoleTraffic,
 		reads:  []uint64{ipc.FDControl, ipc.FDGrants},
-		writes: []uint64{ipc.FDStderr, ipc.FDControl, ipc.FDVerdicts, ipc.FDLog},
+		writes: []uint64{ipc.FDStderr, ipc.FDControl, ipc.FDVerdicts, ipc.FDLog, ipc.FDUnknown},
 		log:    true, queues: true, data: 1 << 30,
+	},
+	{
+		role:    ipc.RoleResolver,
+		reads:   []uint64{ipc.FDControl, ipc.FDLookups},
+		writes:  []uint64{ipc.FDStderr, ipc.FDControl},
+		sockets: ipc.MaxLookups, data: 256 << 20,
 	},
 }
 
@@ -92,19 +103,35 @@ func profileFor(m machine, role ipc.Role, queues int) (*profile, error) {
 		if queues < 0 || queues > ipc.MaxQueues || !row.queues && queues > 0 {
 			return nil, bug("%s with %d queues", role, queues)
 		}
-		p := &profile{fds: row.descriptors(), queues: queues, limits: row.limits(queues)}
+		p := &profile{fds: row.descriptors(), queues: queues, passes: row.passes(), limits: row.limits(queues)}
 		p.rules = append(row.rules(queues), runtimeRules(m, firstPID)...)
 		return p, nil
 	}
 	return nil, bug("no profile for the role %q", role)
 }
 
-// descriptors are those below the queues that either column names.
+// descriptors are those below the queues that reads or writes name.
 func (row *roleRow) descriptors() (fds []int) {
 	for fd := uint64(ipc.FDStderr); fd < ipc.FDQueues; fd++ {
 		if slices.Contains(row.reads, fd) || slices.Contains(row.writes, fd) {
 			fds = append(fds, int(fd))
 		}
+	}
+	return fds
+}
+
+// passes are the numbers where a socket that the parent made comes and goes:
+// it lands, and moves to its own.
+func (row *roleRow) passes() (fds []int) {
+	if row.sockets == 0 {
+		return nil
+	}
+	return append([]int{int(row.landing())}, row.socketNumbers()...)
+}
+
+func (row *roleRow) socketNumbers() (fds []int) {
+	for i := range row.sockets {
+		fds = append(fds, int(ipc.FDSockets+i))
 	}
 	return fds
 }
@@ -117,7 +144,7 @@ func (row *roleRow) limits(queues int) []limit {
 	limits := []limit{
 		{unix.RLIMIT_CORE, 0, "a core file would hold what the process read"},
 		{unix.RLIMIT_NPROC, maxThreads, "a runaway child must not starve the others; counted in its own user namespace since Linux 5.14; 0 would kill Go"},
-		{unix.RLIMIT_NOFILE, uint64(ipc.FDQueues + queues + 1), "its descriptors and one landing slot for a descriptor received"},
+		{unix.RLIMIT_NOFILE, max(ipc.FDQueues+uint64(queues), ipc.FDSockets+row.sockets) + 1, "its descriptors and one landing slot for a descriptor received"},
 		{unix.RLIMIT_DATA, row.data, "memory: tables are bounded, this is what holds when a bound is wrong"},
 	}
 	if !row.log { // whose lines would be lost without a word, were it a file
@@ -135,12 +162,12 @@ func (row *roleRow) rules(queues int) []rule {
 			between(0, ipc.FDQueues, uint64(ipc.FDQueues+queues-1)), is(3, unix.MSG_DONTWAIT)))
 	}
 	rules = append(rules,
-		allow("epoll_pwait", "the judging goroutine waits here, the runtime on its own instance",
+		allow("epoll_pwait", "the working goroutine waits here, the runtime on its own instance",
 			is(0, ipc.FDPoll, fdRuntimePoll)),
-		allow("read", "one packet from an edge; the runtime's wake-ups",
-			is(0, append([]uint64{fdRuntimeEvent}, row.reads...)...)),
-		allow("write", "one packet to an edge; log lines; a panic's trace; the runtime's wake-ups",
-			is(0, append([]uint64{fdRuntimeEvent}, row.writes...)...)),
+		allow("read", row.besides("answers of DNS servers; ")+"one packet from an edge; the runtime's wake-ups",
+			row.orSocket(0, append([]uint64{fdRuntimeEvent}, row.reads...)...)),
+		allow("write", row.besides("questions to DNS servers; ")+"one packet to an edge; log lines; a panic's trace; the runtime's wake-ups",
+			row.orSocket(0, append([]uint64{fdRuntimeEvent}, row.writes...)...)),
 		allow("clock_gettime", "CLOCK_BOOTTIME for expiries; the runtime's two where the vDSO falls back",
 			is(0, unix.CLOCK_BOOTTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_REALTIME)),
 	)
@@ -151,10 +178,27 @@ func (row *roleRow) rules(queues int) []rule {
 		allow("epoll_ctl", "what to wait for; the runtime's own instance has all it needs since the warm-up",
 			is(0, ipc.FDPoll), is(1, unix.EPOLL_CTL_ADD, unix.EPOLL_CTL_DEL)),
 		allow("dup3", "a descriptor received or made goes to its number, and no other does",
-			is(0, row.landing()), is(1, row.destinations()...), is(2, unix.O_CLOEXEC)),
-		allow("close", "the landing slot", is(0, row.landing())),
+			is(0, row.landing()), row.orSocket(1, row.destinations()...), is(2, unix.O_CLOEXEC)),
+		allow("close", row.besides("sockets to DNS servers; ")+"the landing slot", row.orSocket(0, row.landing())),
 	)
 	return rules
+}
+
+// orSocket: a descriptor is one of those, or of the sockets if the role has
+// any.
+func (row *roleRow) orSocket(arg uint, fds ...uint64) condition {
+	if row.sockets == 0 {
+		return is(arg, fds...)
+	}
+	return betweenOr(arg, ipc.FDSockets, ipc.FDSockets+row.sockets-1, fds...)
+}
+
+// besides is a reason that only a role with sockets has.
+func (row *roleRow) besides(reason string) string {
+	if row.sockets == 0 {
+		return ""
+	}
+	return reason
 }
 
 // landing is the number that a new descriptor gets in a process that holds
@@ -169,7 +213,7 @@ func (row *roleRow) landing() uint64 {
 	}
 }
 
-// destinations are the numbers that dup3 may replace.
+// destinations are the numbers that dup3 may replace, besides sockets.
 func (row *roleRow) destinations() []uint64 {
 	if row.log {
 		return []uint64{ipc.FDPoll, ipc.FDLog}

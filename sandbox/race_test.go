@@ -12,7 +12,7 @@ import (
 // roles work, and holds no more descriptors than the real one.
 func TestEnterWithRaceDetector(t *testing.T) {
 	var plans []childPlan
-	for _, role := range ipc.Children {
+	for _, role := range ipc.AllChildren {
 		plans = append(plans, plan(role, buildEnter, "honest"))
 	}
 	for _, o := range runParent(t, startRoot, parentPlan{Children: plans, Act: "short load", Lock: true}).Outcomes {

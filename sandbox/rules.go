@@ -17,8 +17,9 @@ type rule struct {
 type condition struct {
 	arg  uint
 	kind conditionKind
-	// isOneOf, is64OneOf: the values; inRange: first and last; hasOnlyBits: the
-	// mask; maskedIs: the mask and then the values.
+	// isOneOf, is64OneOf: the values; inRange: first and last; inRangeOrOneOf:
+	// first, last and then the values; hasOnlyBits: the mask; maskedIs: the mask
+	// and then the values.
 	values []uint64
 }
 
@@ -28,6 +29,7 @@ const (
 	isOneOf conditionKind = iota + 1
 	is64OneOf
 	inRange
+	inRangeOrOneOf
 	hasOnlyBits
 	maskedIs
 )
@@ -49,6 +51,11 @@ func is64(arg uint, values ...uint64) condition {
 // between: the low 32 bits are from first to last, unsigned.
 func between(arg uint, first, last uint64) condition {
 	return condition{arg: arg, kind: inRange, values: []uint64{first, last}}
+}
+
+// betweenOr: the low 32 bits are from first to last, or one of the values.
+func betweenOr(arg uint, first, last uint64, values ...uint64) condition {
+	return condition{arg: arg, kind: inRangeOrOneOf, values: append([]uint64{first, last}, values...)}
 }
 
 // only: the argument has no bit outside mask, in full.

@@ -98,10 +98,13 @@ func (c *condition) code() ([]bpf.Instruction, error) {
 	case is64OneOf:
 		return append(append(noHigh, low), equalsOneOf(c.values)...), nil
 	case inRange:
-		return []bpf.Instruction{low,
-			bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: uint32(c.values[0]), SkipFalse: 1},
-			bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: uint32(c.values[1]), SkipFalse: 1},
-			kill}, nil
+		return append([]bpf.Instruction{low}, fromTo(c.values[0], c.values[1])...), nil
+	case inRangeOrOneOf:
+		code, single := []bpf.Instruction{low}, c.values[2:]
+		for i, v := range single { // a match jumps behind the last instruction of fromTo
+			code = append(code, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(v), SkipTrue: uint8(len(single) - i + 2)})
+		}
+		return append(code, fromTo(c.values[0], c.values[1])...), nil
 	case hasOnlyBits:
 		return append(noHigh, low,
 			bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: ^uint32(c.values[0]), SkipFalse: 1}, kill), nil
@@ -119,6 +122,16 @@ func equalsOneOf(values []uint64) (code []bpf.Instruction) {
 		code = append(code, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(v), SkipTrue: uint8(len(values) - i)})
 	}
 	return append(code, kill)
+}
+
+// fromTo compares the accumulator with two bounds; the last of the three
+// instructions kills, and what is within them jumps behind it.
+func fromTo(first, last uint64) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: uint32(first), SkipFalse: 1},
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: uint32(last), SkipFalse: 1},
+		kill,
+	}
 }
 
 // loadFilter puts the list on every thread at once, for good. It needs

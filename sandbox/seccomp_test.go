@@ -74,6 +74,8 @@ func holds(c condition, arg uint64) bool {
 		return slices.Contains(c.values, arg)
 	case inRange:
 		return low >= c.values[0] && low <= c.values[1]
+	case inRangeOrOneOf:
+		return slices.Contains(c.values[2:], low) || low >= c.values[0] && low <= c.values[1]
 	case hasOnlyBits:
 		return arg|c.values[0] == c.values[0]
 	case maskedIs:
@@ -117,9 +119,9 @@ func lists(t *testing.T) (cases []listCase) {
 	t.Helper()
 	for _, m := range machines {
 		cases = append(cases, listCase{m.info.Name + "/parent", m, parentRules(m, 4711)})
-		for _, role := range ipc.Children {
+		for _, role := range ipc.AllChildren {
 			for _, queues := range []int{0, 1, 3, ipc.MaxQueues} {
-				if queues > 0 && role == ipc.RoleAllowlist {
+				if queues > 0 && !rowOf(role).queues {
 					continue
 				}
 				p, err := profileFor(m, role, queues)
@@ -208,6 +210,8 @@ func TestAssembleRefuses(t *testing.T) {
 		"value too wide":   {allow("read", "", is(0, 1<<32))},
 		"seventh argument": {allow("read", "", is(6, 1))},
 		"too many values":  {allow("read", "", is(0, many...))},
+		"and a range":      {allow("read", "", betweenOr(0, 1, 2, many...))},
+		"range too wide":   {allow("read", "", betweenOr(0, 1, 1<<32, 3))},
 		"no such kind":     {allow("read", "", condition{values: []uint64{1}})},
 	} {
 		if prog, err := assemble(machines[0], rules); err == nil {
@@ -222,7 +226,7 @@ func TestProfileRefuses(t *testing.T) {
 		role   ipc.Role
 		queues int
 	}{
-		{ipc.RoleParent, 0}, {"nobody", 0}, {ipc.RoleAllowlist, 1},
+		{ipc.RoleParent, 0}, {"nobody", 0}, {ipc.RoleAllowlist, 1}, {ipc.RoleResolver, 1},
 		{ipc.RoleTraffic, -1}, {ipc.RoleRequests, ipc.MaxQueues + 1},
 	} {
 		if _, err := profileOf(c.role, c.queues); err == nil {

@@ -47,7 +47,12 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 		}
 		peers[fd], files[fd] = pair[0], uintptr(pair[1])
 	}
-	if _, err := unix.Write(peers[ipc.FDControl], []byte(firstWord)); err != nil {
+	if p.passes != nil {
+		err = sendSockets(peers[ipc.FDControl])
+	} else {
+		_, err = unix.Write(peers[ipc.FDControl], []byte(firstWord))
+	}
+	if err != nil {
 		return o, err
 	}
 	if c.Given != 0 {

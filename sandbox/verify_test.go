@@ -26,7 +26,7 @@ func verified(t *testing.T, start func(parentPlan) *exec.Cmd, build string) stri
 	p := parentPlan{Children: allRoles(buildEnter, "hang"), Act: "verify", Flawed: build == "flaw: no_new_privs on a few"}
 	for i := range p.Children {
 		p.Children[i].Leave = true
-		if p.Children[i].Role == ipc.RoleRequests {
+		if p.Children[i].Role == roleOf(build) {
 			p.Children[i].Build = build
 		}
 	}
