@@ -33,7 +33,7 @@ func mainOf(command func([]string, io.Writer) error, args []string) int {
 	return exit.Code(err)
 }
 
-const profileUsage = `Usage: egress-eddie profile [-format F] [-queues N] [ROLE]
+const profileUsage = `Usage: egress-eddie profile [-format F] [-queues N] [-lookups] [ROLE]
 
 Prints what the cell of a role is made of, and why, without ROLE of all:
 parent, allowlist, trafficworker, dnsworker-requests, dnsworker-responses,
@@ -42,6 +42,8 @@ resolver.
   -format F   text, json, or bpf for the system call filter as it is loaded
               (default text)
   -queues N   show roles that read queues with N of them (default 2)
+  -lookups    show the parent as it is with selfDNSQueue, when there is a
+              resolver whose sockets it makes
 `
 
 const auditUsage = `Usage: egress-eddie audit [-json] [PID]
@@ -81,6 +83,7 @@ func profileCommand(args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("profile", flag.ContinueOnError)
 	format := fs.String("format", "text", "")
 	queues := fs.Int("queues", 2, "")
+	lookups := fs.Bool("lookups", false, "")
 	rest, err := parseFlags(fs, args, profileUsage, out)
 	if err != nil {
 		return err
@@ -98,7 +101,7 @@ func profileCommand(args []string, out io.Writer) error {
 	}
 	var all []*sandbox.Description
 	for _, role := range roles {
-		d, err := sandbox.Describe(role, *queues)
+		d, err := sandbox.Describe(role, *queues, *lookups)
 		if err != nil {
 			return err
 		}

@@ -49,6 +49,27 @@ func TestProfileCommand(t *testing.T) {
 	if err := json.Unmarshal([]byte(run("-format=json")), &described); err != nil || len(described) != len(all) {
 		t.Errorf("json: %d roles, %v", len(described), err)
 	}
+	for args, title := range map[string]string{
+		"parent":                         "parent on ",
+		"-lookups parent":                "parent with selfDNSQueue on ",
+		"-lookups":                       "parent with selfDNSQueue on ",
+		"-lookups resolver":              "resolver on ",
+		"-format bpf -lookups parent":    "; parent with selfDNSQueue on ",
+		"parent -lookups -format bpf":    "; parent with selfDNSQueue on ",
+		"-lookups -format bpf allowlist": "; allowlist on ",
+	} {
+		text := run(strings.Fields(args)...)
+		if !strings.HasPrefix(text, title) || strings.Contains(text, "setsockopt\n") != (strings.Contains(title, "selfDNSQueue") && strings.HasPrefix(title, ";")) {
+			t.Errorf("%q: %s", args, text)
+		}
+	}
+	for _, lookups := range []bool{false, true} {
+		text := run("-format", "json", fmt.Sprintf("-lookups=%t", lookups), "parent")
+		if err := json.Unmarshal([]byte(text), &described); err != nil || described[0].Lookups != lookups ||
+			strings.Contains(text, `"name": "setsockopt"`) != lookups || strings.Contains(text, `"connect_tcp to port 53"`) != lookups {
+			t.Errorf("json with lookups %t: %v: %s", lookups, err, text)
+		}
+	}
 	for _, args := range [][]string{{"trafficworker", "-queues", "7"}, {"-queues=7", "trafficworker"}} {
 		if text := run(args...); !strings.Contains(text, "fd is 16 to 22\n") {
 			t.Errorf("%q: %s", args, text)

@@ -86,7 +86,10 @@ var childActs = map[string]func(childPlan) string{
 	"landlock 2":      func(childPlan) string { return landlockAt(2) },
 	"landlock 4":      func(childPlan) string { return landlockAt(4) },
 	"landlock 7":      func(childPlan) string { return landlockAt(7) },
-	"landlock parent": func(childPlan) string { return landlockEffects(denyNetworkOnAllThreads) },
+	"landlock parent": func(childPlan) string { return landlockEffects(func() error { return denyNetworkOnAllThreads(false) }) },
+	"landlock parent, lookups": func(childPlan) string {
+		return landlockEffects(func() error { return denyNetworkOnAllThreads(true) })
+	},
 }
 
 // honest does once what the loops of a role do.

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -103,6 +104,7 @@ func TestLandlockLevels(t *testing.T) {
 		{"landlock 4", "open EACCES, bind EACCES, abstract ok, mount EPERM, signal own thread ok"},
 		{"landlock 7", "open EACCES, bind EACCES, abstract EPERM, mount EPERM, signal own thread ok"},
 		{"landlock parent", "open ok, bind EACCES, abstract EPERM, mount ok, signal own thread ok"},
+		{"landlock parent, lookups", "open ok, bind EACCES, abstract EPERM, mount ok, signal own thread ok"},
 	} {
 		p := parentPlan{Children: []childPlan{plan(ipc.RoleRequests, buildNone, c.act)}}
 		if o := runParent(t, startRoot, p).Outcomes[0]; o.Result != c.effects {
@@ -133,8 +135,17 @@ func TestLandlockRights(t *testing.T) {
 		if attr, size := denyAll(c.abi, c.errata); attr != c.attr || size != c.size {
 			t.Errorf("ABI %d, errata %d: %+v of %d, should be %+v of %d", c.abi, c.errata, attr, size, c.attr, c.size)
 		}
-		if attr, _ := denyNetwork(c.abi, c.errata); attr != c.parent {
+		attr, _ := denyNetwork(c.abi, c.errata)
+		if attr != c.parent {
 			t.Errorf("ABI %d, errata %d: parent %+v, should be %+v", c.abi, c.errata, attr, c.parent)
+		}
+		// No rule may name a right that the set does not handle (landlock_add_rule(2)).
+		var ports []landlockPort
+		if c.parent.net != 0 {
+			ports = []landlockPort{{2, 53}}
+		}
+		if got := permitted(attr, true); !slices.Equal(got, ports) || permitted(attr, false) != nil {
+			t.Errorf("ABI %d: ports %+v, should be %+v", c.abi, got, ports)
 		}
 	}
 }

@@ -111,6 +111,7 @@ type parentPlan struct {
 	Children []childPlan
 	Act      string // what the parent does at the end
 	Lock     bool   // after LockParent
+	Lookups  bool   // and may make sockets then
 	Flawed   bool   // without no_new_privs, which children would inherit, until then
 }
 
@@ -155,7 +156,7 @@ func parentMain(text string) {
 	if err == nil && act != nil {
 		prepared := act()
 		if p.Lock {
-			err = LockParent()
+			err = LockParent(p.Lookups)
 		}
 		if err == nil {
 			fmt.Fprintln(os.Stderr, "acting")

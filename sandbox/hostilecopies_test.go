@@ -116,10 +116,16 @@ func init() {
 			return "end"
 		}
 	}
-	parentActs["swept"] = now(func() string {
+	parentActs["swept"] = parentInCopies(swept, false)
+	parentActs["swept with lookups"] = parentInCopies(swept, true)
+}
+
+// parentInCopies makes each call in a copy of the parent.
+func parentInCopies(calls []call, lookups bool) func() func() string {
+	return now(func() string {
 		var said []string
-		rules := parentRules(native, uint64(unix.Getpid()))
-		if err := firstError(run(parentCell(), parentFault), tryInCopies(rules, swept, func(s string) { said = append(said, s) })); err != nil {
+		rules := parentRules(native, uint64(unix.Getpid()), lookups)
+		if err := firstError(run(parentCell(lookups), parentFault), tryInCopies(rules, calls, func(s string) { said = append(said, s) })); err != nil {
 			return err.Error()
 		}
 		return strings.Join(append(said, "end"), " ")

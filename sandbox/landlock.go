@@ -27,6 +27,9 @@ const (
 	landlockFSv5  = 1<<16 - 1 // .. IOCTL_DEV
 	landlockNetV4 = 1<<2 - 1  // LANDLOCK_ACCESS_NET_BIND_TCP, CONNECT_TCP
 
+	landlockConnect = 1 << 1 // LANDLOCK_ACCESS_NET_CONNECT_TCP
+	landlockNetPort = 2      // LANDLOCK_RULE_NET_PORT
+
 	landlockScopeAbstract = 1 << 0 // LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET, ABI 6
 	landlockScopeSignal   = 1 << 1 // LANDLOCK_SCOPE_SIGNAL, ABI 6
 
@@ -75,15 +78,33 @@ func denyNetwork(abi, errata int) (attr landlockAttr, size uintptr) {
 	return attr, size
 }
 
+// dnsPort is where every DNS server listens that a configuration can name.
+const dnsPort = 53
+
+// landlockPort is struct landlock_net_port_attr.
+type landlockPort struct {
+	allowed, port uint64
+}
+
+// permitted are the exceptions for a parent that makes the resolver's sockets.
+// Below ABI 4 it is denied no port that one could be made for.
+func permitted(attr landlockAttr, lookups bool) []landlockPort {
+	if !lookups || attr.net&landlockConnect == 0 {
+		return nil
+	}
+	return []landlockPort{{landlockConnect, dnsPort}}
+}
+
 func denyAllOnAllThreads() error {
 	abi, errata, err := landlockVersion()
 	if err != nil {
 		return err
 	}
-	return restrict(denyAll(abi, errata))
+	attr, size := denyAll(abi, errata)
+	return restrict(attr, size)
 }
 
-func denyNetworkOnAllThreads() error {
+func denyNetworkOnAllThreads(lookups bool) error {
 	abi, errata, err := landlockVersion()
 	if err != nil {
 		return err
@@ -92,7 +113,7 @@ func denyNetworkOnAllThreads() error {
 	if attr == (landlockAttr{}) {
 		return nil // below ABI 4 there is nothing but files
 	}
-	return restrict(attr, size)
+	return restrict(attr, size, permitted(attr, lookups)...)
 }
 
 // landlockVersion asks the kernel. A kernel without Landlock answers ENOSYS,
@@ -112,12 +133,18 @@ func landlockVersion() (abi, errata int, err error) {
 	return int(v), int(e), nil
 }
 
-// restrict puts every thread into a domain of its own with the same rules. It
-// needs CAP_SYS_ADMIN in the own user namespace or no_new_privs.
-func restrict(attr landlockAttr, size uintptr) error {
+// restrict puts every thread into a domain of its own with the same rules: all
+// of attr is denied but for the ports. It needs CAP_SYS_ADMIN in the own user
+// namespace or no_new_privs.
+func restrict(attr landlockAttr, size uintptr, ports ...landlockPort) error {
 	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), size, 0)
 	if errno != 0 {
 		return fmt.Errorf("create: %w", errno)
+	}
+	for _, port := range ports {
+		if _, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, fd, landlockNetPort, uintptr(unsafe.Pointer(&port)), 0, 0, 0); errno != 0 {
+			return fmt.Errorf("port %d: %w", port.port, errno)
+		}
 	}
 	if _, err := onAllThreads(unix.SYS_LANDLOCK_RESTRICT_SELF, fd, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("restrict: %w", err)

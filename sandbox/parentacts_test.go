@@ -112,7 +112,7 @@ func honestParent() func() string {
 		}
 		rights := unix.UnixRights(int(log.Fd()))
 		_, netlinkErr := unix.Write(netlink, buf[:])
-		if err := firstError(netlinkErr, unix.Sendmsg(pair[0], buf[:], rights, nil, 0)); err != nil {
+		if err := firstError(netlinkErr, unix.Sendmsg(pair[0], buf[:], rights, nil, unix.MSG_DONTWAIT)); err != nil {
 			return err.Error()
 		}
 		if _, err := unix.Read(pair[1], buf[:]); err != nil {

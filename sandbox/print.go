@@ -16,7 +16,9 @@ import (
 // tables that the cell is built from, and nothing in it is written twice.
 type Description struct {
 	Role         ipc.Role      `json:"role"`
-	Machine      string        `json:"machine"` // as GOARCH has it
+	Lookups      bool          `json:"lookups,omitempty"`     // the parent with selfDNSQueue
+	WithLookups  []string      `json:"withLookups,omitempty"` // calls that it has then besides, where it is shown without
+	Machine      string        `json:"machine"`               // as GOARCH has it
 	Descriptors  []Line        `json:"descriptors"`
 	Limits       []Line        `json:"limits"`
 	Namespaces   []Line        `json:"namespaces"`
@@ -46,17 +48,17 @@ type SyscallLine struct {
 }
 
 // Describe is the cell of a role on this machine. queues counts the queue
-// sockets of a role that reads any; the others take no notice of it.
-func Describe(role ipc.Role, queues int) (*Description, error) { return describe(native, role, queues) }
+// sockets of a role that reads any; the others take no notice of it. lookups is
+// as of LockParent, and the parent's alone.
+func Describe(role ipc.Role, queues int, lookups bool) (*Description, error) {
+	return describe(native, role, queues, lookups)
+}
 
-func describe(m machine, role ipc.Role, queues int) (*Description, error) {
+func describe(m machine, role ipc.Role, queues int, lookups bool) (*Description, error) {
 	d := &Description{Role: role, Machine: goarch(m), m: m}
 	var rules []rule
 	if role == ipc.RoleParent {
-		rules = parentRules(m, ownPID)
-		d.Descriptors, d.Capabilities = parentDescriptors, parentCapabilities
-		d.Namespaces = []Line{{"all", "inherited", "those it was started in; its verdicts count in that network namespace"}}
-		d.Landlock = landlockLines(denyNetwork)
+		rules = d.parent(lookups)
 	} else {
 		row := rowOf(role)
 		if row == nil || !row.queues {
@@ -79,6 +81,21 @@ func describe(m machine, role ipc.Role, queues int) (*Description, error) {
 	var err error
 	d.filter, err = assemble(m, rules)
 	return d, err
+}
+
+// parent describes the parent but for its rules, which it returns.
+func (d *Description) parent(lookups bool) []rule {
+	d.Descriptors, d.Capabilities = parentDescriptors, parentCapabilities
+	d.Namespaces = []Line{{"all", "inherited", "those it was started in; its verdicts count in that network namespace"}}
+	d.Landlock = landlockLines(denyNetwork)
+	if d.Lookups = lookups; lookups {
+		d.Landlock = append(d.Landlock, permittedLines()...)
+	} else {
+		for _, r := range lookupRules() {
+			d.WithLookups = append(d.WithLookups, r.name)
+		}
+	}
+	return parentRules(d.m, ownPID, lookups)
 }
 
 // goarch: the table of architectures has the kernel's names.
@@ -201,6 +218,16 @@ func landlockLines(deny func(abi, errata int) (landlockAttr, uintptr)) (lines []
 			lines = append(lines, Line{"ABI " + strconv.Itoa(abi), "denied", strings.Join(names, " ")})
 		}
 		before = now
+	}
+	return lines
+}
+
+// permittedLines are the exceptions to them.
+func permittedLines() (lines []Line) {
+	attr, _ := denyNetwork(landlockNewest, landlockErratumSignal)
+	for _, p := range permitted(attr, true) {
+		lines = append(lines, Line{"from ABI 4", "permitted",
+			strings.Join(bits(p.allowed, landlockNetNames), " ") + " to port " + strconv.FormatUint(p.port, 10)})
 	}
 	return lines
 }

@@ -14,13 +14,32 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-var allDescribed = append([]ipc.Role{ipc.RoleParent}, ipc.AllChildren...)
+// described is a role, and which of the two parents.
+type described struct {
+	role    ipc.Role
+	lookups bool
+}
+
+func (d described) String() string {
+	if d.lookups {
+		return string(d.role) + "-lookups"
+	}
+	return string(d.role)
+}
+
+var allDescribed = func() (all []described) {
+	all = []described{{ipc.RoleParent, false}, {ipc.RoleParent, true}}
+	for _, role := range ipc.AllChildren {
+		all = append(all, described{role, false})
+	}
+	return all
+}()
 
 // TestProfilesGolden: what a role may do changes nowhere without showing here.
 func TestProfilesGolden(t *testing.T) {
 	for _, m := range machines {
 		for _, role := range allDescribed {
-			d, err := describe(m, role, 2)
+			d, err := describe(m, role.role, 2, role.lookups)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -57,7 +76,7 @@ func TestPrintedWidth(t *testing.T) {
 	for _, m := range machines {
 		for _, role := range allDescribed {
 			for _, queues := range []int{1, 2, ipc.MaxQueues} {
-				d, err := describe(m, role, queues)
+				d, err := describe(m, role.role, queues, role.lookups)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -76,17 +95,17 @@ func TestPrintedWidth(t *testing.T) {
 func TestPrintedIsComplete(t *testing.T) {
 	for _, m := range machines {
 		for _, role := range allDescribed {
-			d, err := describe(m, role, 2)
+			d, err := describe(m, role.role, 2, role.lookups)
 			if err != nil {
 				t.Fatal(err)
 			}
-			rules := parentRules(m, ownPID)
-			if role != ipc.RoleParent {
+			rules := parentRules(m, ownPID, role.lookups)
+			if row := rowOf(role.role); row != nil {
 				queues := 0
-				if rowOf(role).queues {
+				if row.queues {
 					queues = 2
 				}
-				p, err := profileFor(m, role, queues)
+				p, err := profileFor(m, role.role, queues)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -54,8 +54,15 @@ var (
 	polling   = argument{name: "flags", values: []word{{unix.EPOLL_CLOEXEC, "EPOLL_CLOEXEC"}}}
 	watching  = argument{name: "op", values: []word{{unix.EPOLL_CTL_ADD, "EPOLL_CTL_ADD"}, {unix.EPOLL_CTL_DEL, "EPOLL_CTL_DEL"}}}
 	duplicate = argument{name: "flags", values: []word{{unix.O_CLOEXEC, "O_CLOEXEC"}}}
-	receiving = argument{name: "flags", values: []word{{unix.MSG_DONTWAIT, "MSG_DONTWAIT"}, {unix.MSG_CMSG_CLOEXEC, "MSG_CMSG_CLOEXEC"}}}
-	itself    = argument{name: "tgid", values: []word{{ownPID, "its own"}, {1, "1, its own"}}}
+	messaging = argument{name: "flags", values: []word{{unix.MSG_DONTWAIT, "MSG_DONTWAIT"}, {unix.MSG_CMSG_CLOEXEC, "MSG_CMSG_CLOEXEC"}}}
+	families  = argument{name: "family", values: []word{{unix.AF_INET, "AF_INET"}, {unix.AF_INET6, "AF_INET6"}}}
+	socketing = argument{name: "type", flags: []word{
+		{unix.SOCK_STREAM, "SOCK_STREAM"}, {unix.SOCK_DGRAM, "SOCK_DGRAM"}, // SOCK_RAW, which is 3, would show as both
+		{unix.SOCK_CLOEXEC, "SOCK_CLOEXEC"}, {unix.SOCK_NONBLOCK, "SOCK_NONBLOCK"},
+	}}
+	level  = argument{name: "level", values: []word{{unix.SOL_SOCKET, "SOL_SOCKET"}}}
+	option = argument{name: "option", values: []word{{unix.SO_MARK, "SO_MARK"}}}
+	itself = argument{name: "tgid", values: []word{{ownPID, "its own"}, {1, "1, its own"}}}
 )
 
 // arguments are those whose number alone would say little. Of the others,
@@ -71,8 +78,11 @@ var arguments = map[string]map[uint]argument{
 	"madvise":       {2: advice},
 	"mmap":          {2: protection, 3: mapping, 4: noFile},
 	"openat":        {0: directory, 2: opening},
-	"recvmmsg":      {3: receiving},
-	"recvmsg":       {2: receiving},
+	"recvmmsg":      {3: messaging},
+	"recvmsg":       {2: messaging},
+	"sendmsg":       {2: messaging},
+	"setsockopt":    {1: level, 2: option, 4: {name: "length"}},
+	"socket":        {0: families, 1: socketing, 2: {name: "protocol"}},
 	"tgkill":        {0: itself},
 }
 

@@ -45,10 +45,12 @@ const (
 	whatSockets = "sockets to DNS servers, which come and go: read and written"
 )
 
-// parentDescriptors have no numbers: they differ with the configuration.
+// parentDescriptors have no numbers: they differ with the configuration. The
+// sockets that it makes for the resolver pass through, as everything else that
+// it hands over.
 var parentDescriptors = []Line{
 	{"0-2", kindAny, "standard input, output and error, as they were inherited"},
-	{"-", kindSocket, "the queues; control and verdict sockets of children"},
+	{"-", kindSocket, "the queues; control and verdict sockets of children; with selfDNSQueue, those to DNS servers until the resolver has them"},
 	{"-", kindPipe, "the standard error of each child"},
 	{"-", kindPidfd, "each child, to end it"},
 	{"-", kindFile, "the log to append to; the kernel's log and queue statistics to read"},

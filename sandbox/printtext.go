@@ -13,7 +13,14 @@ const columns = 80
 // Text is the description in lines of at most 80 columns.
 func (d *Description) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s on %s: %d system calls\n", d.Role, d.Machine, len(d.Syscalls))
+	fmt.Fprintf(&b, "%s on %s: %d system calls\n", d.title(), d.Machine, len(d.Syscalls))
+	if len(d.WithLookups) > 0 {
+		wrap(&b, "", "  ", pieces("With selfDNSQueue there are more: "+strings.Join(d.WithLookups, ", ")+"."))
+	}
+	exceptions := ", without exception:"
+	if d.Lookups {
+		exceptions = ":"
+	}
 	for _, section := range []struct {
 		title string
 		lines []Line
@@ -22,7 +29,7 @@ func (d *Description) Text() string {
 		{"Resource limits, soft and hard:", d.Limits},
 		{"Namespaces:", d.Namespaces},
 		{"Capabilities:", d.Capabilities},
-		{"Landlock, on a kernel that has the ABI, without exception:", d.Landlock},
+		{"Landlock, on a kernel that has the ABI" + exceptions, d.Landlock},
 	} {
 		if len(section.lines) == 0 {
 			continue
@@ -48,6 +55,14 @@ func (d *Description) Text() string {
 		}
 	}
 	return b.String()
+}
+
+// title is the role, and which of the two parents it is.
+func (d *Description) title() string {
+	if d.Lookups {
+		return string(d.Role) + " with selfDNSQueue"
+	}
+	return string(d.Role)
 }
 
 // table writes a line whose last column is wrapped under itself.
@@ -81,7 +96,7 @@ func wrap(b *strings.Builder, head, indent string, pieces []string) {
 // the names of the calls whose numbers it compares.
 func (d *Description) Program() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "; %s on %s: %d instructions\n", d.Role, d.Machine, len(d.filter))
+	fmt.Fprintf(&b, "; %s on %s: %d instructions\n", d.title(), d.Machine, len(d.filter))
 	number := false // the accumulator holds the number
 	for i, ins := range d.filter {
 		text, comment := fmt.Sprint(ins), ""

@@ -118,7 +118,8 @@ type listCase struct {
 func lists(t *testing.T) (cases []listCase) {
 	t.Helper()
 	for _, m := range machines {
-		cases = append(cases, listCase{m.info.Name + "/parent", m, parentRules(m, 4711)})
+		cases = append(cases, listCase{m.info.Name + "/parent", m, parentRules(m, 4711, false)},
+			listCase{m.info.Name + "/parent with lookups", m, parentRules(m, 4711, true)})
 		for _, role := range ipc.AllChildren {
 			for _, queues := range []int{0, 1, 3, ipc.MaxQueues} {
 				if queues > 0 && !rowOf(role).queues {
