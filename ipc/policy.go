@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -20,6 +21,9 @@ const (
 	// MaxHostnames bounds the allowed host names of all filters together.
 	// A change of policy needs room for two of them.
 	MaxHostnames = 1 << 21
+	// MaxCached bounds the names of ScopeCached of all filters together: each is
+	// two questions, of which all may be due at one time.
+	MaxCached = 4096
 	// namesPerItem bounds the names of one PolicyNames item: 128 of at most
 	// 255 octets fit a frame.
 	namesPerItem = 128
@@ -264,6 +268,7 @@ type Policy struct {
 
 	begun, done bool
 	hostnames   int
+	cached      int // of ScopeCached, among the hostnames
 	addresses   int
 	handles     map[uint32]bool
 }
@@ -315,6 +320,9 @@ func (p *Policy) Add(item *PolicyItem) (complete bool, err error) {
 		}
 		if p.hostnames += len(item.Names); p.hostnames > MaxHostnames {
 			return false, fmt.Errorf("more than %d host names", MaxHostnames)
+		}
+		if p.cached += bytes.Count(item.Scopes, []byte{byte(ScopeCached)}); p.cached > MaxCached {
+			return false, fmt.Errorf("more than %d host names to look up", MaxCached)
 		}
 		p.Hostnames[item.Of].add(item)
 	case PolicyAddress:

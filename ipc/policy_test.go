@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"reflect"
@@ -166,6 +167,14 @@ func TestPolicyBounds(t *testing.T) {
 	names := PolicyItem{Kind: PolicyNames, Names: make([]name.Name, namesPerItem), Scopes: make([]byte, namesPerItem)}
 	if n := fill(p, func(int) PolicyItem { return names }); n*namesPerItem != MaxHostnames {
 		t.Errorf("%d host names", n*namesPerItem)
+	}
+	p = begun()
+	if _, err := p.Add(&PolicyItem{Kind: PolicyFilter, Filter: Filter{Name: "f"}}); err != nil {
+		t.Fatal(err)
+	}
+	cached := PolicyItem{Kind: PolicyNames, Names: names.Names, Scopes: bytes.Repeat([]byte{byte(ScopeCached)}, namesPerItem)}
+	if n := fill(p, func(int) PolicyItem { return cached }); n*namesPerItem != MaxCached {
+		t.Errorf("%d host names to look up", n*namesPerItem)
 	}
 	if n := fill(p, func(int) PolicyItem { return PolicyItem{Kind: PolicyAddress} }); n != MaxAllowedAddresses {
 		t.Errorf("%d addresses", n)
