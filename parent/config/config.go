@@ -56,7 +56,7 @@ type FilterOptions struct {
 	LookupUnknownIPs  bool // reverse-look-up an address nobody asked for
 
 	AllowAnswersFor time.Duration // how long answers stay allowed; 0 is not set
-	ReCacheEvery    time.Duration // how often CachedHostnames are asked; 0 is not set
+	ReCacheEvery    time.Duration // how often CachedHostnames are asked for; 0 exactly without any
 
 	// RespectTTL: a grant lasts for its record's TTL and TTLGrace, at least
 	// MinTTL and at most AllowAnswersFor; else for AllowAnswersFor.
@@ -79,6 +79,10 @@ type FilterOptions struct {
 	Addresses   []AllowedAddress // allowedAddresses, likewise one for each network
 	CachedNames []name.Name      // CachedHostnames, parsed, in the same order
 }
+
+// CachedFor is how long the addresses of CachedHostnames stay open after each
+// answer, whatever AllowAnswersFor and RespectTTL say. 0 exactly without any.
+func (f *FilterOptions) CachedFor() time.Duration { return cachedFor(f.ReCacheEvery) }
 
 // Hostname is an entry of allowedHostnames.
 type Hostname struct {

@@ -96,6 +96,9 @@ func checkFiltering(f *rawFilter, r *report) {
 	if !f.traffic.Set() && !f.traffic.bad {
 		r.fail(f.traffic.spot, "must be set without allowAllHostnames")
 	}
+	if f.lookup.value && !f.allowed.used() {
+		r.warn(f.lookup.spot, "gains nothing without allowedHostnames, which must allow the name that an address leads to")
+	}
 	asksItself := f.cached.used() || f.lookup.value
 	switch {
 	case f.allowed.used():
@@ -148,10 +151,15 @@ func refuseAnswerKeys(f *rawFilter, with string, r *report) {
 
 // checkReCache: reCacheEvery comes with cachedHostnames and only with it.
 func checkReCache(f *rawFilter, r *report) {
+	every := f.reCache.value
 	switch {
-	case f.cached.used() && f.reCache.value == 0 && !f.reCache.bad:
+	case f.cached.used() && every == 0 && !f.reCache.bad:
 		r.fail(f.reCache.spot, "must be set and positive with cachedHostnames")
 	case !f.cached.used() && f.reCache.set:
 		r.fail(f.reCache.spot, "must not be set without cachedHostnames")
+	case every > 0 && every < minReCache:
+		r.fail(f.reCache.spot, "%v is shorter than %v: the DNS servers would be asked the same without a pause", every, minReCache)
+	case every > ipc.MaxDuration-cachedGrace:
+		r.fail(f.reCache.spot, "%v is longer than 146 years less the minute that cached addresses stay open after it", every)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
@@ -58,7 +59,7 @@ func slowCheck(c *Config) string {
 		return "it has too few or too many filters or resolvers"
 	}
 	numbers := []uint16{c.InboundDNSQueue.IPv4, c.InboundDNSQueue.IPv6, c.SelfDNSQueue.IPv4, c.SelfDNSQueue.IPv6}
-	asks := false
+	asks, cached := false, 0
 	for i := range c.Filters {
 		filter := &c.Filters[i]
 		if wrong := slowFilter(c, filter); wrong != "" {
@@ -70,6 +71,7 @@ func slowCheck(c *Config) string {
 			}
 		}
 		asks = asks || filter.LookupUnknownIPs || len(filter.CachedHostnames) > 0
+		cached += len(filter.CachedNames)
 		numbers = append(numbers, filter.DNSQueue.IPv4, filter.DNSQueue.IPv6, filter.TrafficQueue.IPv4, filter.TrafficQueue.IPv6)
 	}
 	for i, n := range numbers {
@@ -80,6 +82,8 @@ func slowCheck(c *Config) string {
 		}
 	}
 	switch {
+	case cached > ipc.MaxCached:
+		return "it has too many cached names"
 	case c.InboundDNSQueue == QueuePair{}:
 		return "inboundDNSQueue is missing"
 	case asks && !covers(c, c.SelfDNSQueue), !asks && c.SelfDNSQueue != QueuePair{}:
@@ -109,8 +113,10 @@ func slowFilter(c *Config, f *FilterOptions) string {
 		return "has a trafficQueue that does not fit"
 	case f.AllowAnswersFor < 0, allowed && f.AllowAnswersFor == 0:
 		return "has a bad allowAnswersFor"
-	case cached && f.ReCacheEvery <= 0, !cached && f.ReCacheEvery != 0:
+	case cached && f.ReCacheEvery < time.Second, !cached && f.ReCacheEvery != 0:
 		return "has a bad reCacheEvery"
+	case cached && f.CachedFor() != f.ReCacheEvery+time.Minute, !cached && f.CachedFor() != 0, f.CachedFor() > ipc.MaxDuration:
+		return "has cached names open for a wrong time"
 	}
 	for _, wrong := range []string{slowTimes(f), slowHostnames(f), slowCached(f), slowAddresses(f), slowTypes(f.QueryTypes)} {
 		if wrong != "" {
@@ -126,7 +132,7 @@ func slowTimes(f *FilterOptions) string {
 		return "has a TTL that does not fit"
 	case !f.RespectTTL && (f.TTLGrace != 0 || f.MinTTL != 0):
 		return "has a TTL that is not respected"
-	case f.KeepInUse && (f.AllowAnswersFor == 0 || f.MaxInUse < f.AllowAnswersFor), !f.KeepInUse && f.MaxInUse != 0:
+	case f.KeepInUse && (f.AllowAnswersFor == 0 || f.MaxInUse < f.AllowAnswersFor || f.MaxInUse < f.CachedFor()), !f.KeepInUse && f.MaxInUse != 0:
 		return "has a maxInUse that does not fit"
 	}
 	return ""

@@ -125,9 +125,14 @@ func TestTimes(t *testing.T) {
 		"respectTTL = true\nminTTL = '5m'":                                                            {time.Minute, 5 * time.Minute, 0},
 		"respectTTL = true\nkeepInUse = true\n# short":                                                {time.Minute, 30 * time.Second, time.Hour},
 		"respectTTL = true\nkeepInUse = true\n# long":                                                 {time.Minute, time.Minute, 24 * time.Hour},
+		"keepInUse = true\nreCacheEvery = '2h'\ncachedHostnames = ['a']":                              {0, 0, 2*time.Hour + time.Minute},
+		"keepInUse = true\nreCacheEvery = '58m'\ncachedHostnames = ['a']\nmaxInUse = '59m'":           {0, 0, 59 * time.Minute},
 		"respectTTL = true\nttlGrace = '1s'\nminTTL = '2s'\nkeepInUse = true\nmaxInUse='48h'\n# long": {time.Second, 2 * time.Second, 48 * time.Hour},
 	} {
 		file := in + one + text
+		if strings.Contains(text, "cached") {
+			file = "selfDNSQueue.ipv4 = 2\n" + file
+		}
 		switch {
 		case strings.HasSuffix(text, "short"):
 			file = in + with(one, hour, `allowAnswersFor = "30s"`) + text

@@ -204,6 +204,9 @@ var rules = []struct {
 	{"cached with reCache 0", in + "\nselfDNSQueue.ipv4 = 2" + one + "cachedHostnames = [\"a\"]\nreCacheEvery = \"0s\"", []string{":10: " + x + "reCacheEvery: must be set and positive with cachedHostnames"}},
 	{"reCache negative", in + "\nselfDNSQueue.ipv4 = 2" + one + "cachedHostnames = [\"a\"]\nreCacheEvery = \"-1h\"", []string{":10: " + x + `reCacheEvery: "-1h" is negative`}},
 	{"reCache without cached", in + one + `reCacheEvery = "1h"`, []string{":8: " + x + "reCacheEvery: must not be set without cachedHostnames"}},
+	{"reCache too short", in + "\nselfDNSQueue.ipv4 = 2" + one + "cachedHostnames = [\"a\"]\nreCacheEvery = \"999ms\"", []string{":10: " + x + "reCacheEvery: 999ms is shorter than 1s: the DNS servers would be asked the same without a pause"}},
+	{"reCache too long", in + "\nselfDNSQueue.ipv4 = 2" + one + "cachedHostnames = [\"a\"]\nreCacheEvery = \"4611685959s\"", []string{":10: " + x + "reCacheEvery: 1281023h52m39s is longer than 146 years less the minute that cached addresses stay open after it"}},
+	{"reCache short without cached", in + one + `reCacheEvery = "1ms"`, []string{":8: " + x + "reCacheEvery: must not be set without cachedHostnames"}},
 	{"name invalid", in + with(one, list, `allowedHostnames = ["a..b", "", "=", "*.", "$c"]`), []string{
 		":7: " + x + `allowedHostnames: "a..b" is not a valid host name: has an empty label`,
 		":7: " + x + `allowedHostnames: "" is not a valid host name: empty name`,
@@ -352,6 +355,8 @@ var rules = []struct {
 	{"times against allowAnswersFor", in + one + "respectTTL = true\nkeepInUse = true\nminTTL = \"301s\"\nmaxInUse = \"299s\"", []string{
 		":10: " + x + "minTTL: 5m1s is longer than allowAnswersFor, 5m0s",
 		":11: " + x + "maxInUse: 4m59s is shorter than allowAnswersFor, 5m0s"}},
+	{"times against reCacheEvery", in + "\nselfDNSQueue.ipv4 = 2" + one + "keepInUse = true\nmaxInUse = \"89m\"\nreCacheEvery = \"89m\"\ncachedHostnames = [\"a\"]", []string{
+		":10: " + x + "maxInUse: 1h29m0s is shorter than reCacheEvery and a minute, 1h30m0s, for which cachedHostnames stay open"}},
 	{"times against a broken allowAnswersFor", in + with(one, hour, "allowAnswersFor = 5") + "respectTTL = true\nkeepInUse = true\nminTTL = \"301s\"\nmaxInUse = \"1s\"", []string{
 		":6: " + x + `allowAnswersFor: must be a duration in quotes such as "90s" or "1h30m", not an integer`}},
 	{"no time at all", in + one + "respectTTL = true\nminTTL = \"0s\"\nttlGrace = \"0s\"", []string{
@@ -492,16 +497,19 @@ func TestBounds(t *testing.T) {
 
 // The totals of all filters' names and addresses, without parsing two million of them.
 func TestTotalNames(t *testing.T) {
-	half := rawList{entries: make([]string, ipc.MaxHostnames/2)}
-	most := rawList{entries: make([]string, maxAddresses-1)}
-	last := rawList{entries: make([]string, 1)}
-	filters := []rawFilter{{allowed: half, addresses: last}, {cached: half, addresses: most}}
+	list := func(n int) rawList { return rawList{entries: make([]string, n)} }
+	last := list(1)
+	filters := []rawFilter{
+		{allowed: list(ipc.MaxHostnames / 2), cached: list(ipc.MaxCached - 1), addresses: last},
+		{allowed: list(ipc.MaxHostnames/2 - ipc.MaxCached), cached: last, addresses: list(maxAddresses - 1)},
+	}
 	r := &report{file: "f.toml"}
 	if checkTotal(filters, r); r.err() != nil {
 		t.Errorf("the bound itself is refused: %v", r.err())
 	}
-	checkTotal(append(filters, rawFilter{allowed: last, addresses: last}), r)
+	checkTotal(append(filters, rawFilter{cached: last, addresses: last}), r)
 	const want = "f.toml: filters: 2097153 host names in all, more than 2097152\n" +
+		"f.toml: filters: 4097 cachedHostnames in all, more than 4096\n" +
 		"f.toml: filters: 65537 allowed addresses in all, more than 65536"
 	if err := r.err(); err == nil || err.Error() != want {
 		t.Errorf("got %v", err)

@@ -10,6 +10,14 @@ const (
 	defaultInUse  = time.Hour
 )
 
+// minReCache is the shortest reCacheEvery: what failed is asked for again
+// after a second at the earliest, and what did not fail is no more urgent.
+const minReCache = time.Second
+
+// cachedGrace is how long after reCacheEvery the addresses of cachedHostnames
+// stay open: there is time to ask again before they close.
+const cachedGrace = time.Minute
+
 // The values of privateAnswers.
 const (
 	answersAllow = "allow"
@@ -40,6 +48,20 @@ func checkTimes(f *rawFilter, r *report) {
 	if answersFor != 0 && f.keep.value && f.inUse.set && !f.inUse.bad && f.inUse.value < answersFor {
 		r.fail(f.inUse.spot, "%v is shorter than allowAnswersFor, %v", f.inUse.value, answersFor)
 	}
+	// A reload lets nothing stay for longer than maxInUse after its answer, and
+	// would close what is cached before it is asked for again.
+	open := cachedFor(f.reCache.value)
+	if answersFor != 0 && f.cached.used() && f.keep.value && f.inUse.set && !f.inUse.bad && f.inUse.value < open {
+		r.fail(f.inUse.spot, "%v is shorter than reCacheEvery and a minute, %v, for which cachedHostnames stay open", f.inUse.value, open)
+	}
+}
+
+// cachedFor is how long what an answer for a cached name had is open.
+func cachedFor(reCacheEvery time.Duration) time.Duration {
+	if reCacheEvery == 0 {
+		return 0
+	}
+	return reCacheEvery + cachedGrace
 }
 
 func checkOnlyWith(d *rawDuration, with *rawBool, r *report) {
@@ -49,14 +71,14 @@ func checkOnlyWith(d *rawDuration, with *rawBool, r *report) {
 }
 
 // setTimes takes the times over, with their defaults, which bend to
-// allowAnswersFor where that is shorter or longer.
+// allowAnswersFor and CachedFor where these are shorter or longer.
 func setTimes(f *rawFilter, o *FilterOptions) {
 	if o.RespectTTL = f.respect.value; o.RespectTTL {
 		o.TTLGrace = f.grace.or(defaultGrace)
 		o.MinTTL = f.min.or(min(defaultMinTTL, o.AllowAnswersFor))
 	}
 	if o.KeepInUse = f.keep.value; o.KeepInUse {
-		o.MaxInUse = f.inUse.or(max(defaultInUse, o.AllowAnswersFor))
+		o.MaxInUse = f.inUse.or(max(defaultInUse, o.AllowAnswersFor, o.CachedFor()))
 	}
 }
 

@@ -64,7 +64,7 @@ name = "cached"
 trafficQueue.ipv4 = 30
 trafficQueue.ipv6 = 31
 cachedHostnames = ["Example.COM"]
-reCacheEvery = "1ns"
+reCacheEvery = "1s"
 allowAnswersFor = "0s"
 
 [[filters]]
@@ -95,7 +95,7 @@ func TestEverything(t *testing.T) {
 			},
 			{Name: "all", DNSQueue: QueuePair{20, 21}, AllowAllHostnames: true},
 			{
-				Name: "cached", TrafficQueue: QueuePair{30, 31}, ReCacheEvery: 1,
+				Name: "cached", TrafficQueue: QueuePair{30, 31}, ReCacheEvery: time.Second,
 				CachedHostnames: []string{"Example.COM"}, CachedNames: []name.Name{"\x07example\x03com\x00"},
 			},
 			{

@@ -74,13 +74,17 @@ func checkUnique(filters []rawFilter, r *report) {
 
 // checkTotal bounds the names and the addresses of all filters together.
 func checkTotal(filters []rawFilter, r *report) {
-	names, addresses := 0, 0
+	names, cached, addresses := 0, 0, 0
 	for i := range filters {
 		names += len(filters[i].allowed.entries) + len(filters[i].cached.entries)
+		cached += len(filters[i].cached.entries)
 		addresses += len(filters[i].addresses.entries)
 	}
 	if names > ipc.MaxHostnames {
 		r.fail(spot{key: keyFilters}, "%d host names in all, more than %d", names, ipc.MaxHostnames)
+	}
+	if cached > ipc.MaxCached {
+		r.fail(spot{key: keyFilters}, "%d cachedHostnames in all, more than %d", cached, ipc.MaxCached)
 	}
 	if addresses > maxAddresses {
 		r.fail(spot{key: keyFilters}, "%d allowed addresses in all, more than %d", addresses, maxAddresses)
