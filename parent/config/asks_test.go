@@ -50,3 +50,18 @@ func TestLookupWarning(t *testing.T) {
 		}
 	}
 }
+
+// TestSelfMark: there is a mark exactly where there are questions to find.
+func TestSelfMark(t *testing.T) {
+	for text, want := range map[string]uint32{
+		in + "\nselfDNSQueue.ipv4 = 2" + self:                             0x20000000,
+		in + "\nselfMark = 0x1f\nselfDNSQueue.ipv4 = 2" + self:            0x1f,
+		in + "\nSELFMARK = 4_294_967_295\nselfDNSQueue.ipv4 = 2" + asking: 1<<32 - 1,
+		in + one: 0,
+	} {
+		c := mustParse(t, text)
+		if c.SelfMark != want || c.AsksItself() != (want != 0) {
+			t.Errorf("%s: %#x, asks itself: %t", text, c.SelfMark, c.AsksItself())
+		}
+	}
+}

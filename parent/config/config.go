@@ -20,10 +20,16 @@ const MaxFile = 256 << 20
 // Config is a configuration that has passed every rule.
 type Config struct {
 	InboundDNSQueue QueuePair // receives every DNS response
-	SelfDNSQueue    QueuePair // receives the daemon's own DNS requests
+	SelfDNSQueue    QueuePair // receives the daemon's own DNS requests; set exactly if it has any
+	SelfMark        uint32    // SO_MARK of their sockets, by which rules find them; 0 exactly if it has none
 	// Resolvers are the only DNS servers that filters which grant may ask,
 	// unmapped and without zones. Empty: every server is trusted.
 	Resolvers []netip.Addr
+	// Servers are the DNS servers that the daemon's own questions go to, port 53,
+	// in the order in which they are to be tried: of Resolvers, or else, as soon
+	// as SetServers has looked, of ResolvConf. Each is of a family that
+	// InboundDNSQueue covers. Empty if the daemon has no questions.
+	Servers []netip.Addr
 	// ResponseInterfaceCheck: a response must arrive by the interface by which
 	// its request left. True unless the file says otherwise.
 	ResponseInterfaceCheck bool
@@ -37,6 +43,9 @@ type Config struct {
 
 	file string // for messages
 }
+
+// AsksItself reports whether the daemon has questions of its own.
+func (c *Config) AsksItself() bool { return c.SelfDNSQueue.Set() }
 
 // QueuePair is a pair of NFQUEUE numbers, one a family. 0 is not set.
 type QueuePair struct {

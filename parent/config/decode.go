@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/BurntSushi/toml"
 )
@@ -11,6 +12,7 @@ import (
 const (
 	keyInbound   = "inboundDNSQueue"
 	keySelf      = "selfDNSQueue"
+	keyMark      = "selfMark"
 	keyResolvers = "resolvers"
 	keyInterface = "responseInterfaceCheck"
 	keyFilters   = "filters"
@@ -44,7 +46,7 @@ const (
 // levels says where a key belongs that stands in the wrong table: in TOML
 // everything after a table's header is part of that table.
 var levels = map[string]string{
-	keyInbound: levelTop, keySelf: levelTop, keyResolvers: levelTop, keyInterface: levelTop, keySandbox: levelTop,
+	keyInbound: levelTop, keySelf: levelTop, keyMark: levelTop, keyResolvers: levelTop, keyInterface: levelTop, keySandbox: levelTop,
 	keyUserNS: levelSandbox,
 	keyName:   levelFilters, keyDNS: levelFilters, keyTraffic: levelFilters, keyAllowAll: levelFilters,
 	keyLookup: levelFilters, keyAnswers: levelFilters, keyReCache: levelFilters, keyAllowed: levelFilters,
@@ -56,6 +58,7 @@ var levels = map[string]string{
 // marked bad.
 type rawConfig struct {
 	inbound, self  rawQueue
+	mark           rawNumber
 	resolvers      rawList
 	interfaceCheck rawBool
 	bestEffort     bool // userNamespaces
@@ -117,6 +120,7 @@ func decode(t *table) *rawConfig {
 	raw := &rawConfig{
 		inbound:        t.queue(keyInbound),
 		self:           t.queue(keySelf),
+		mark:           t.integer(keyMark, 1, math.MaxUint32),
 		resolvers:      t.list(keyResolvers),
 		interfaceCheck: t.boolean(keyInterface),
 		bestEffort:     t.sandbox(),

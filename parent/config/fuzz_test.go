@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -26,7 +27,11 @@ func FuzzParse(f *testing.F) {
 	for _, rule := range rules {
 		f.Add([]byte(rule.toml))
 	}
+	f.Add([]byte(resolvConf))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if got, want := nameservers(string(data)), slowNameservers(data); !slices.Equal(got, want) {
+			t.Fatalf("the servers %v, not %v", got, want)
+		}
 		c, err := Parse(data, "f.toml")
 		if (c == nil) == (err == nil) {
 			t.Fatalf("configuration %v and error %v", c, err)
@@ -89,8 +94,28 @@ func slowCheck(c *Config) string {
 	case asks && !covers(c, c.SelfDNSQueue), !asks && c.SelfDNSQueue != QueuePair{}:
 		return "selfDNSQueue does not fit"
 	}
-	return slowResolvers(c.Resolvers)
+	return cmp.Or(slowAsking(c), slowResolvers(c.Resolvers))
 }
+
+// slowAsking: without resolvers no server is known yet.
+func slowAsking(c *Config) string {
+	asks := c.SelfDNSQueue != QueuePair{}
+	var servers []netip.Addr
+	for _, a := range c.Resolvers {
+		if asks && (a.Is4() && c.InboundDNSQueue.IPv4 != 0 || a.Is6() && c.InboundDNSQueue.IPv6 != 0 && !linkLocal.Contains(a)) {
+			servers = append(servers, a)
+		}
+	}
+	switch {
+	case asks != c.AsksItself(), asks != (c.SelfMark != 0):
+		return "selfMark does not fit"
+	case !slices.Equal(servers, c.Servers), asks && len(c.Resolvers) > 0 && len(servers) == 0:
+		return fmt.Sprintf("has the servers %v", c.Servers)
+	}
+	return ""
+}
+
+var linkLocal = netip.MustParsePrefix("fe80::/10")
 
 func slowFilter(c *Config, f *FilterOptions) string {
 	allowed, cached := len(f.AllowedHostnames) > 0, len(f.CachedHostnames) > 0

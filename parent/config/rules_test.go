@@ -172,6 +172,26 @@ var rules = []struct {
 	{"self missing, lookup", in + self, []string{": selfDNSQueue: must be set when a filter uses cachedHostnames or lookupUnknownIPs"}},
 	{"self missing, cached", in + one + "cachedHostnames = [\"a\"]\nreCacheEvery = \"1h\"", []string{": selfDNSQueue: must be set when a filter uses cachedHostnames or lookupUnknownIPs"}},
 
+	{"mark without self", in + "\nselfMark = 1" + one, []string{":2: selfMark: must not be set without selfDNSQueue"}},
+	{"mark with an empty self", in + "\nselfMark = 1\nselfDNSQueue = {}" + one, []string{":2: selfMark: must not be set without selfDNSQueue"}},
+	{"mark 0", in + "\nselfMark = 0\nselfDNSQueue.ipv4 = 2" + self, []string{":2: selfMark: 0 is outside 1 to 4294967295"}},
+	{"mark negative", in + "\nselfMark = -1\nselfDNSQueue.ipv4 = 2" + self, []string{":2: selfMark: -1 is outside 1 to 4294967295"}},
+	{"mark too large", in + "\nselfMark = 0x1_0000_0000\nselfDNSQueue.ipv4 = 2" + self, []string{":2: selfMark: 4294967296 is outside 1 to 4294967295"}},
+	{"mark a string", in + "\nselfMark = \"0x1\"\nselfDNSQueue.ipv4 = 2" + self, []string{":2: selfMark: must be an integer from 1 to 4294967295, not a string"}},
+	{"mark of a broken self", in + "\nselfMark = 1\nselfDNSQueue = 2" + self, []string{":3: selfDNSQueue: must be a table such as selfDNSQueue.ipv4 = 1, not an integer"}},
+	{"mark in a filter", in + one + "selfMark = 1", []string{`:8: ` + x + `unknown key "selfMark" (a key of the top level: it belongs above the first table)`}},
+	{"no resolver to ask, IPv4", "resolvers = [\"2001:db8::53\"]\n" + in + "\nselfDNSQueue.ipv4 = 2" + self, []string{
+		":1: resolvers: none of the resolvers is of a family that inboundDNSQueue covers, link-local IPv6 aside: selfDNSQueue needs one"}},
+	{"no resolver to ask, IPv6", "resolvers = [\"192.0.2.53\", \"fe80::1\"]\ninboundDNSQueue.ipv6 = 1\nselfDNSQueue.ipv6 = 2" + with(self, "trafficQueue.ipv4 = 21", "trafficQueue.ipv6 = 21"), []string{
+		":1: resolvers: none of the resolvers is of a family that inboundDNSQueue covers, link-local IPv6 aside: selfDNSQueue needs one"}},
+	{"no resolver to ask, perhaps", "resolvers = [\"2001:db8::53\", \"x\"]\n" + in + "\nselfDNSQueue.ipv4 = 2" + self, []string{
+		`:1: resolvers: "x" is not an IP address (no port, no host name)`}},
+	{"no resolver to ask, perhaps a broken one", "resolvers = [\"2001:db8::53\", 4]\n" + in + "\nselfDNSQueue.ipv4 = 2" + self, []string{
+		":1: resolvers: entry 2 must be a string, not an integer"}},
+	{"no resolver to ask, without inbound", "resolvers = [\"2001:db8::53\"]\nselfDNSQueue.ipv4 = 2" + self, []string{": inboundDNSQueue: must be set"}},
+	{"no resolver to ask, inbound broken", "resolvers = [\"2001:db8::53\"]\ninboundDNSQueue = {ipv4 = 1, ipv6 = -1}\nselfDNSQueue.ipv4 = 2" + self, []string{
+		":2: inboundDNSQueue.ipv6: -1 is outside 0 to 65535"}},
+
 	// allowAllHostnames.
 	{"all with traffic", in + "\n[[filters]]\nname = \"x\"\nallowAllHostnames = true\ndnsQueue.ipv4 = 10\ntrafficQueue.ipv4 = 11", []string{
 		":6: " + x + "trafficQueue: must not be set with allowAllHostnames"}},

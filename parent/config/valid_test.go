@@ -32,6 +32,7 @@ inboundDNSQueue.ipv4 = 1
 inboundDNSQueue.ipv6 = 65535
 selfDNSQueue.ipv4 = 3
 selfDNSQueue.ipv6 = 4
+selfMark = 0xffff_ffff
 
 [[filters]]
 name = "names & more"
@@ -79,8 +80,11 @@ func TestEverything(t *testing.T) {
 	want := &Config{
 		InboundDNSQueue: QueuePair{1, 65535},
 		SelfDNSQueue:    QueuePair{3, 4},
+		SelfMark:        1<<32 - 1,
 		Resolvers: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"),
 			netip.MustParseAddr("2001:db8::53"), netip.MustParseAddr("127.0.0.53"), netip.MustParseAddr("fe80::1")},
+		Servers: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"),
+			netip.MustParseAddr("2001:db8::53"), netip.MustParseAddr("127.0.0.53")},
 		Filters: []FilterOptions{
 			{
 				Name: "names & more", DNSQueue: QueuePair{10, 11}, TrafficQueue: QueuePair{12, 13},

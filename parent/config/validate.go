@@ -25,6 +25,10 @@ func validate(raw *rawConfig, r *report) *Config {
 		ResponseInterfaceCheck: raw.interfaceCheck.value || !raw.interfaceCheck.set,
 		NamespacesBestEffort:   raw.bestEffort,
 	}
+	if c.AsksItself() {
+		c.SelfMark = checkMark(&raw.mark)
+		c.Servers = checkServers(c, raw, r)
+	}
 	checkUnique(raw.filters, r)
 	checkTotal(raw.filters, r)
 	for i := range raw.filters {
@@ -54,6 +58,19 @@ func checkSelf(raw *rawConfig, r *report) {
 	case raw.self.Set() && !asks && !unknown:
 		r.fail(raw.self.spot, "must not be set when no filter uses cachedHostnames or lookupUnknownIPs")
 	}
+	if raw.mark.set && !raw.self.Set() && !raw.self.bad {
+		r.fail(raw.mark.spot, "must not be set without selfDNSQueue")
+	}
+}
+
+// defaultMark is a single bit: a rule can match it beside the bits of others.
+const defaultMark = 0x2000_0000
+
+func checkMark(mark *rawNumber) uint32 {
+	if !mark.set {
+		return defaultMark
+	}
+	return uint32(mark.value)
 }
 
 // checkUnique: the names of the filters differ.

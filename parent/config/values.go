@@ -22,6 +22,11 @@ type (
 		value    time.Duration
 		set, bad bool
 	}
+	rawNumber struct {
+		spot
+		value    int64
+		set, bad bool
+	}
 	rawQueue struct {
 		spot
 		QueuePair
@@ -124,6 +129,23 @@ func (t *table) duration(key string) rawDuration {
 		d.value, d.bad = value, false
 	}
 	return d
+}
+
+// integer is a number from least to most.
+func (t *table) integer(key string, least, most int64) rawNumber {
+	e := t.take(key)
+	value, ok := e.value.(int64)
+	n := rawNumber{spot: e.spot, value: value, set: e.value != nil}
+	switch {
+	case !n.set:
+	case !ok:
+		t.r.fail(e.spot, "must be an integer from %d to %d, not %s", least, most, typeOf(e.value))
+		n.bad = true
+	case value < least || value > most:
+		t.r.fail(e.spot, "%d is outside %d to %d", value, least, most)
+		n.value, n.bad = 0, true
+	}
+	return n
 }
 
 func (t *table) queue(key string) rawQueue {
