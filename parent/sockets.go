@@ -1,0 +1,127 @@
+package parent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/logging"
+)
+
+const (
+	// socketsPerSecond bounds the sockets that the resolver is given in the long
+	// run, socketsAtOnce those at one time. A question takes one or two; at start
+	// each cached name has up to two questions.
+	socketsPerSecond = 500
+	socketsAtOnce    = ipc.MaxLookups
+	// dnsPort is where servers are asked, RFC 1035 section 4.2.
+	dnsPort = 53
+)
+
+// serverSockets makes the sockets that the resolver asks for. It cannot make
+// any itself, and a socket that it is given leads to a configured server and
+// nowhere else: to whom a process talks no seccomp list can see.
+type serverSockets struct {
+	mark    uint32
+	servers atomic.Pointer[[]netip.Addr]
+	open    chan struct{} // closed when the filter is: before that no answer would come
+	log     *logging.Logger
+
+	bucket ipc.Bucket
+	warned map[string]bool
+}
+
+func newServerSockets(mark uint32, servers []netip.Addr, log *logging.Logger) *serverSockets {
+	s := &serverSockets{
+		mark: mark, open: make(chan struct{}), log: log,
+		bucket: ipc.Bucket{PerSecond: socketsPerSecond, Burst: socketsAtOnce},
+		warned: map[string]bool{},
+	}
+	s.servers.Store(&servers)
+	return s
+}
+
+// answer gives the resolver the socket that a packet of its control socket asks
+// for. It waits until there may be another one.
+func (s *serverSockets) answer(c *child, sender *ipc.Sender[ipc.PolicyItem], packet []byte) error {
+	want, err := ipc.ParseSocket(packet)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errProtocol, err)
+	}
+	<-s.open
+	for {
+		wait, ok := s.bucket.Take(ipc.Now())
+		if ok {
+			break
+		}
+		<-time.After(wait)
+	}
+	item := ipc.PolicyItem{Kind: ipc.PolicySocket, Socket: want}
+	server := s.server(want)
+	fd, err := s.connect(server, want.Proto)
+	if err != nil {
+		s.warn(server, err)
+		return gone(sender.Send(&item))
+	}
+	defer unix.Close(fd)
+	err = sender.SendWith(&item, fd)
+	if errors.Is(err, ipc.ErrWouldBlock) { // an honest one never has so many under way
+		return fmt.Errorf("%w: it does not take the sockets that it asks for", errProtocol)
+	}
+	return gone(err)
+}
+
+// gone is an error of sending but for that of a child that has died: its
+// death, which is heard of next, says how and why.
+func gone(err error) error {
+	if errors.Is(err, unix.EPIPE) {
+		return nil
+	}
+	return err
+}
+
+func (s *serverSockets) server(want ipc.Socket) netip.Addr {
+	servers := *s.servers.Load()
+	return servers[uint64(want.Server)%uint64(len(servers))]
+}
+
+// connect makes a socket and begins to connect it. The mark is how firewall
+// rules tell its packets, whatever the uid. NB: with exactly these calls and
+// arguments, which the parent's list names.
+func (s *serverSockets) connect(server netip.Addr, proto uint8) (int, error) {
+	kind := unix.SOCK_DGRAM
+	if proto == ipc.ProtoTCP {
+		kind = unix.SOCK_STREAM
+	}
+	var to unix.Sockaddr = &unix.SockaddrInet6{Port: dnsPort, Addr: server.As16()}
+	family := unix.AF_INET6
+	if server.Is4() {
+		to, family = &unix.SockaddrInet4{Port: dnsPort, Addr: server.As4()}, unix.AF_INET
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("socket: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(s.mark)); err != nil {
+		return -1, errors.Join(fmt.Errorf("SO_MARK: %w", err), unix.Close(fd))
+	}
+	if err := unix.Connect(fd, to); err != nil && err != unix.EINPROGRESS {
+		return -1, errors.Join(fmt.Errorf("connect: %w", err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// warn says once of each server and error that it cannot be asked.
+func (s *serverSockets) warn(server netip.Addr, err error) {
+	text := server.String() + ": " + err.Error()
+	if s.warned[text] {
+		return
+	}
+	s.warned[text] = true
+	s.log.Warn("a DNS server cannot be asked for the daemon itself", "server", server.String(), "error", err.Error())
+}
