@@ -102,7 +102,7 @@ func run(o options, journal journalStream, stderr io.Writer) error {
 func load(o options) (*config.Config, error) {
 	c, err := config.ParseConfig(o.config)
 	if err == nil {
-		err = c.Supported()
+		err = c.SetServers(readAgain)
 	}
 	if err != nil {
 		return nil, err

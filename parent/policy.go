@@ -25,6 +25,7 @@ func queuesOf(c *config.Config) []ipc.Queue {
 		}
 	}
 	add(c.InboundDNSQueue, ipc.QueueResponses, 0)
+	add(c.SelfDNSQueue, ipc.QueueSelf, 0)
 	for i, f := range c.Filters {
 		add(f.DNSQueue, ipc.QueueRequests, i)
 		add(f.TrafficQueue, ipc.QueueTraffic, i)
@@ -36,18 +37,19 @@ func queuesOf(c *config.Config) []ipc.Queue {
 // it gives verdicts for.
 var (
 	readKinds = map[ipc.Role][]ipc.QueueKind{
-		ipc.RoleRequests:  {ipc.QueueRequests},
+		ipc.RoleRequests:  {ipc.QueueRequests, ipc.QueueSelf},
 		ipc.RoleResponses: {ipc.QueueResponses},
 		ipc.RoleTraffic:   {ipc.QueueTraffic},
 	}
 	judgeKinds = map[ipc.Role][]ipc.QueueKind{
-		ipc.RoleAllowlist: {ipc.QueueRequests, ipc.QueueResponses},
+		ipc.RoleAllowlist: {ipc.QueueRequests, ipc.QueueResponses, ipc.QueueSelf},
 		ipc.RoleTraffic:   {ipc.QueueTraffic},
 	}
 )
 
 // policyFor is what one role needs to know of the configuration, and no more:
-// a parser knows no names, the trafficworker none either.
+// a parser knows no names, the trafficworker none either, and the resolver is
+// told of each when it has to ask.
 func policyFor(role ipc.Role, c *config.Config, o options, json, journal bool, queues []ipc.Queue) *ipc.Policy {
 	p := &ipc.Policy{Settings: ipc.Settings{
 		Debug:          o.debug,
@@ -59,6 +61,8 @@ func policyFor(role ipc.Role, c *config.Config, o options, json, journal bool, q
 	p.Queues = slotted(queues, readKinds[role])
 	if role == ipc.RoleAllowlist {
 		p.Queues = slotted(queues, judgeKinds[role])
+		p.Settings.AskA = c.AsksItself() && c.InboundDNSQueue.IPv4 != 0
+		p.Settings.AskAAAA = c.AsksItself() && c.InboundDNSQueue.IPv6 != 0
 		for _, r := range c.Resolvers {
 			p.Resolvers = append(p.Resolvers, ipc.AddressOf(r))
 		}
@@ -69,7 +73,10 @@ func policyFor(role ipc.Role, c *config.Config, o options, json, journal bool, q
 				Index:           uint32(i),
 				Name:            f.Name,
 				AllowAll:        f.AllowAllHostnames,
-				AllowAnswersFor: f.AllowAnswersFor,
+				AllowAnswersFor: allowAnswersFor(&f),
+				ReCacheEvery:    f.ReCacheEvery,
+				CachedFor:       f.CachedFor(),
+				LookupUnknown:   f.LookupUnknownIPs && len(f.Hostnames) > 0, // else no name could count
 				RespectTTL:      f.RespectTTL,
 				TTLGrace:        f.TTLGrace,
 				MinTTL:          f.MinTTL,
@@ -83,6 +90,9 @@ func policyFor(role ipc.Role, c *config.Config, o options, json, journal bool, q
 				for _, h := range f.Hostnames {
 					p.Hostnames[i].Add(h.Name, h.Scope, h.Ports)
 				}
+				for _, n := range f.CachedNames {
+					p.Hostnames[i].Add(n, ipc.ScopeCached, nil)
+				}
 				continue
 			}
 			for _, a := range f.Addresses {
@@ -93,6 +103,14 @@ func policyFor(role ipc.Role, c *config.Config, o options, json, journal bool, q
 		}
 	}
 	return p
+}
+
+// allowAnswersFor is 0 where nothing may be asked for, whatever the file says.
+func allowAnswersFor(f *config.FilterOptions) time.Duration {
+	if len(f.Hostnames) == 0 {
+		return 0
+	}
+	return f.AllowAnswersFor
 }
 
 func maxInUse(f *config.FilterOptions) time.Duration {
@@ -109,11 +127,11 @@ func namesPorts(f *config.FilterOptions) bool {
 }
 
 // slotted picks the queues of some kinds and numbers their slots: the order
-// in which their descriptors are handed down.
+// in which their descriptors are handed down. NB: as tree.sockets does, by kind.
 func slotted(queues []ipc.Queue, kinds []ipc.QueueKind) []ipc.Queue {
 	var picked []ipc.Queue
-	for _, q := range queues {
-		for _, kind := range kinds {
+	for _, kind := range kinds {
+		for _, q := range queues {
 			if q.Kind == kind {
 				q.Slot = uint32(len(picked))
 				picked = append(picked, q)

@@ -30,6 +30,9 @@ dnsQueue.ipv4 = 20
 allowAllHostnames = true
 `
 
+// asking is twoFilters with a question of the daemon's own.
+var asking = "resolvers = [\"192.0.2.53\"]\nselfDNSQueue.ipv4 = 2\n" + strings.Replace(twoFilters, "allowAnswersFor", "cachedHostnames = [\"x.y\"]\nreCacheEvery = \"1h\"\nallowAnswersFor", 1)
+
 // openOf are the queues of a configuration as they would be open.
 func openOf(t *testing.T, text string) (queues []*openQueue) {
 	t.Helper()
@@ -66,12 +69,12 @@ func TestReread(t *testing.T) {
 	for what, test := range map[string]struct{ text, want string }{
 		"not TOML":       {"a = ", "f.toml:1: not TOML"},
 		"a mistake":      {strings.Replace(twoFilters, `"5m"`, `"soon"`, 1), `filter "a": allowAnswersFor: "soon" is not a duration`},
-		"not supported":  {strings.Replace(twoFilters, "allowAnswersFor", "cachedHostnames = [\"x.y\"]\nreCacheEvery = \"1h\"\nallowAnswersFor", 1) + "[selfDNSQueue]\nipv4 = 30\n", "not yet supported"},
+		"its own":        {asking, "the queues differ: own dns request queue 2 is not one of those that are open; other queues need a restart"},
 		"a number":       {strings.Replace(twoFilters, "= 11", "= 12", 1), `the queues differ: traffic queue 12 of filter "a" is not one of those that are open; other queues need a restart`},
 		"a queue less":   {strings.Replace(twoFilters, "[[filters]]\nname = \"b\"\ndnsQueue.ipv4 = 20\nallowAllHostnames = true\n", "", 1), "the queues differ: no dns request queue 20 any more; other queues need a restart"},
 		"a filter more":  {twoFilters + "[[filters]]\nname = \"c\"\ndnsQueue.ipv4 = 30\nallowAllHostnames = true\n", `the queues differ: dns request queue 30 of filter "c" is not one of those`},
 		"queues swapped": {strings.NewReplacer("= 10", "= 20", "= 20", "= 10").Replace(twoFilters), "the queues differ: "},
-		"inbound":        {strings.Replace(twoFilters, "ipv4 = 1\n", "ipv4 = 2\n", 1), `the queues differ: dns response queue 2 of filter "" is not`},
+		"inbound":        {strings.Replace(twoFilters, "ipv4 = 1\n", "ipv4 = 2\n", 1), `the queues differ: dns response queue 2 is not`},
 	} {
 		write(t, path, test.text)
 		if c, err := reread(path, queues); c != nil || err == nil || !strings.Contains(err.Error(), test.want) {
@@ -83,6 +86,39 @@ func TestReread(t *testing.T) {
 	}
 	if _, err := readAgain("/dev/zero"); err != nil {
 		t.Errorf("a file without an end: %v", err)
+	}
+}
+
+// TestRereadAsking: the queues of the daemon's own questions are no filter's.
+func TestRereadAsking(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.toml")
+	queues := openOf(t, asking)
+	head, rest, _ := strings.Cut(asking, "[[filters]]\n")
+	a, b, _ := strings.Cut(rest, "[[filters]]\n")
+	swapped := head + "[[filters]]\n" + b + "[[filters]]\n" + a
+	write(t, path, strings.Replace(swapped, `"1h"`, `"2h"`, 1))
+	c, err := reread(path, queues)
+	if err != nil || c.Filters[0].Name != "a" || c.Filters[0].ReCacheEvery != 2*time.Hour || len(c.Servers) != 1 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	// A filter that takes the number of such a queue is another one, and comes last.
+	taken := strings.NewReplacer("selfDNSQueue.ipv4 = 2\n", "selfDNSQueue.ipv4 = 3\n", "= 20\n", "= 2\n").Replace(swapped)
+	for what, test := range map[string]struct{ text, want string }{
+		"another":    {strings.Replace(asking, "= 2\n", "= 3\n", 1), "the queues differ: own dns request queue 3 is not one of those that are open; other queues need a restart"},
+		"none":       {twoFilters, `the queues differ: dns request queue 10 of filter "a" is not one of those that are open; other queues need a restart`},
+		"a filter's": {taken, "the queues differ: own dns request queue 3 is not"},
+	} {
+		write(t, path, test.text)
+		if c, err := reread(path, queues); c != nil || err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", what, err, test.want)
+		}
+	}
+	c, err = config.Parse([]byte(taken), "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fit(c, queues) == nil || c.Filters[0].Name != "a" || c.Filters[1].Name != "b" {
+		t.Errorf("%q comes first", c.Filters[0].Name)
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 
 // reread reads the configuration once more, under the parent's list, and fits
 // it to the queues that are open. The file must be readable by the daemon's
-// user, who at the first time was perhaps still root.
+// user, who at the first time was perhaps still root, and so must be resolv.conf
+// if the configuration needs it.
 func reread(path string, queues []*openQueue) (*config.Config, error) {
 	text, err := readAgain(path)
 	if err != nil {
@@ -20,7 +21,7 @@ func reread(path string, queues []*openQueue) (*config.Config, error) {
 	}
 	c, err := config.Parse(text, path)
 	if err == nil {
-		err = c.Supported()
+		err = c.SetServers(readAgain)
 	}
 	if err == nil {
 		err = fit(c, queues)
@@ -63,7 +64,7 @@ func fit(c *config.Config, queues []*openQueue) error {
 	open := make([]ipc.Queue, len(queues))
 	for i, q := range queues {
 		open[i] = q.Queue
-		if q.Kind != ipc.QueueResponses {
+		if ofFilter(q.Queue) {
 			places[q.Number] = int(q.Filter)
 		}
 	}
@@ -82,8 +83,8 @@ func fit(c *config.Config, queues []*openQueue) error {
 		case i >= len(wanted):
 			return fmt.Errorf("the queues differ: no %s queue %d any more; %s", open[i].Kind, open[i].Number, needsRestart)
 		case i >= len(open) || wanted[i] != open[i]:
-			return fmt.Errorf("the queues differ: %s queue %d of filter %q is not one of those that are open; %s",
-				wanted[i].Kind, wanted[i].Number, filterName(c, wanted[i]), needsRestart)
+			return fmt.Errorf("the queues differ: %s queue %d%s is not one of those that are open; %s",
+				wanted[i].Kind, wanted[i].Number, whose(c, wanted[i]), needsRestart)
 		}
 	}
 	return nil
@@ -91,9 +92,12 @@ func fit(c *config.Config, queues []*openQueue) error {
 
 const needsRestart = "other queues need a restart"
 
-func filterName(c *config.Config, q ipc.Queue) string {
-	if q.Kind == ipc.QueueResponses {
+// ofFilter reports whether a queue belongs to one filter; the others say 0.
+func ofFilter(q ipc.Queue) bool { return q.Kind == ipc.QueueRequests || q.Kind == ipc.QueueTraffic }
+
+func whose(c *config.Config, q ipc.Queue) string {
+	if !ofFilter(q) {
 		return ""
 	}
-	return c.Filters[q.Filter].Name
+	return fmt.Sprintf(" of filter %q", c.Filters[q.Filter].Name)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
+	"github.com/capnspacehook/egress-eddie/ipc/name"
 	"github.com/capnspacehook/egress-eddie/parent/config"
 )
 
@@ -325,7 +327,7 @@ func TestPolicyFor(t *testing.T) {
 		ipc.RoleRequests:  {[]uint16{10, 11, 20}, 0, 0},
 		ipc.RoleResponses: {[]uint16{1, 2}, 0, 0},
 		ipc.RoleTraffic:   {[]uint16{12, 13}, 2, 0},
-		ipc.RoleAllowlist: {[]uint16{1, 2, 10, 11, 20}, 2, 1},
+		ipc.RoleAllowlist: {[]uint16{10, 11, 20, 1, 2}, 2, 1},
 	} {
 		p := policyFor(role, c, options{}, true, false, queues)
 		var numbers []uint16
@@ -349,6 +351,111 @@ func TestPolicyFor(t *testing.T) {
 			}
 			if _, err := got.Add(&item); err != nil {
 				t.Errorf("%s: %v", role, err)
+			}
+		}
+	}
+}
+
+// TestPolicyOfAsking: what the daemon asks for itself is known to who judges
+// it, and how long it opens to who bounds that.
+func TestPolicyOfAsking(t *testing.T) {
+	c := &config.Config{
+		InboundDNSQueue: config.QueuePair{IPv6: 1},
+		SelfDNSQueue:    config.QueuePair{IPv6: 2},
+		Filters: []config.FilterOptions{
+			{
+				Name: "both", DNSQueue: config.QueuePair{IPv6: 10}, TrafficQueue: config.QueuePair{IPv6: 11}, AllowAnswersFor: time.Minute, LookupUnknownIPs: true,
+				Hostnames:    []config.Hostname{{Name: "\x01a\x00", Scope: ipc.ScopeTree, Ports: []ipc.Port{{Number: 443}}}},
+				ReCacheEvery: time.Hour, CachedNames: []name.Name{"\x01b\x01a\x00", "\x01c\x00"},
+			},
+			{
+				Name: "cached", TrafficQueue: config.QueuePair{IPv6: 21}, AllowAnswersFor: time.Minute, LookupUnknownIPs: true, KeepInUse: true, MaxInUse: 3 * time.Hour,
+				ReCacheEvery: 2 * time.Hour, CachedNames: []name.Name{"\x01d\x00"},
+			},
+			{Name: "plain", DNSQueue: config.QueuePair{IPv6: 30}, TrafficQueue: config.QueuePair{IPv6: 31}, AllowAnswersFor: time.Minute, Hostnames: []config.Hostname{{Name: "\x01e\x00", Scope: ipc.ScopeExact}}},
+		},
+	}
+	queues := queuesOf(c)
+	if len(queues) < 3 || queues[1] != (ipc.Queue{Handle: 2, Number: 2, Kind: ipc.QueueSelf}) || queues[2].Number != 10 {
+		t.Errorf("%+v", queues)
+	}
+	filters := []ipc.Filter{
+		{Index: 0, Name: "both", AllowAnswersFor: time.Minute, ReCacheEvery: time.Hour, CachedFor: 61 * time.Minute, LookupUnknown: true, Ports: true},
+		{Index: 1, Name: "cached", ReCacheEvery: 2 * time.Hour, CachedFor: 121 * time.Minute, MaxInUse: 3 * time.Hour},
+		{Index: 2, Name: "plain", AllowAnswersFor: time.Minute},
+	}
+	for role, want := range map[ipc.Role]struct {
+		queues   []uint16
+		settings ipc.Settings
+		filters  []ipc.Filter
+	}{
+		ipc.RoleRequests:  {[]uint16{10, 30, 2}, ipc.Settings{}, nil},
+		ipc.RoleResponses: {[]uint16{1}, ipc.Settings{}, nil},
+		ipc.RoleTraffic:   {[]uint16{11, 21, 31}, ipc.Settings{}, filters},
+		ipc.RoleAllowlist: {[]uint16{10, 30, 1, 2}, ipc.Settings{AskAAAA: true}, filters},
+		ipc.RoleResolver:  {nil, ipc.Settings{}, nil},
+	} {
+		p := policyFor(role, c, options{}, false, false, queues)
+		var numbers []uint16
+		for _, q := range p.Queues {
+			numbers = append(numbers, q.Number)
+		}
+		if !slices.Equal(numbers, want.queues) || p.Settings != want.settings || !reflect.DeepEqual(p.Filters, want.filters) {
+			t.Errorf("%s: queues %v, %+v, filters %+v", role, numbers, p.Settings, p.Filters)
+		}
+		got := &ipc.Policy{}
+		for _, item := range p.Items() {
+			if err := item.Validate(); err != nil {
+				t.Errorf("%s: %v", role, err)
+			}
+			if _, err := got.Add(&item); err != nil {
+				t.Errorf("%s: %v", role, err)
+			}
+		}
+		if role == ipc.RoleResolver && len(p.Items()) != 2 {
+			t.Errorf("the resolver is told %+v", p)
+		}
+	}
+	for family, pair := range map[string]config.QueuePair{"A": {IPv4: 1}, "none": {}} {
+		c.InboundDNSQueue, c.SelfDNSQueue = config.QueuePair{IPv4: 1}, pair
+		s := policyFor(ipc.RoleAllowlist, c, options{}, false, false, nil).Settings
+		if s.AskA != (family == "A") || s.AskAAAA {
+			t.Errorf("%s: %+v", family, s)
+		}
+	}
+	h := policyFor(ipc.RoleAllowlist, c, options{}, false, false, queues).Hostnames
+	want := []ipc.Hostnames{
+		{
+			Names:  []name.Name{"\x01a\x00", "\x01b\x01a\x00", "\x01c\x00"},
+			Scopes: []byte{byte(ipc.ScopeTree), byte(ipc.ScopeCached), byte(ipc.ScopeCached)},
+			Ports:  map[uint32][]ipc.Port{0: {{Number: 443}}},
+		},
+		{Names: []name.Name{"\x01d\x00"}, Scopes: []byte{byte(ipc.ScopeCached)}},
+		{Names: []name.Name{"\x01e\x00"}, Scopes: []byte{byte(ipc.ScopeExact)}},
+	}
+	if !reflect.DeepEqual(h, want) {
+		t.Errorf("%+v", h)
+	}
+}
+
+// TestSlots: a reader finds each queue's socket where its policy says.
+func TestSlots(t *testing.T) {
+	tr := tree{queues: openOf(t, asking)}
+	var queues []ipc.Queue
+	for i, q := range tr.queues {
+		q.fd = i
+		queues = append(queues, q.Queue)
+	}
+	for role, kinds := range readKinds {
+		sockets := tr.sockets(role)
+		picked := slotted(queues, kinds)
+		if len(sockets) != len(picked) || len(picked) == 0 {
+			t.Errorf("%s: %d sockets of %d queues", role, len(sockets), len(picked))
+			continue
+		}
+		for _, q := range picked {
+			if got := tr.queues[sockets[q.Slot]].Queue.Number; got != q.Number {
+				t.Errorf("%s: slot %d is queue %d, not %d", role, q.Slot, got, q.Number)
 			}
 		}
 	}

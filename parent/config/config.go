@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -128,24 +127,6 @@ func Parse(data []byte, file string) (*Config, error) {
 	c.Warnings = append(c.Warnings, r.warned()...)
 	c.file = r.file
 	return c, nil
-}
-
-// Supported refuses what is a valid configuration but cannot be carried out
-// by this version, all of it in one go. The error carries exit.Config. Call it
-// last.
-func (c *Config) Supported() error {
-	r := &report{file: c.file}
-	for i := range c.Filters {
-		f := &c.Filters[i]
-		who := fmt.Sprintf("filter %q", f.Name)
-		if len(f.CachedHostnames) > 0 {
-			r.fail(spot{who: who, key: keyCached}, "not yet supported")
-		}
-		if f.LookupUnknownIPs {
-			r.fail(spot{who: who, key: keyLookup}, "not yet supported")
-		}
-	}
-	return r.err()
 }
 
 // readFile reads a whole file, a pipe too, but never more than MaxFile and
