@@ -26,6 +26,10 @@ var edges = []struct {
 	// The holder never waits for the trafficworker: no room is a drop, so here
 	// is room for as long as a busy machine may keep the trafficworker waiting.
 	{ipc.RoleAllowlist, ipc.RoleTraffic, ipc.FDGrants, true, true, ipc.GrantBuffer},
+	// Neither waits for the other here: no room is a packet dropped, or a
+	// question asked later.
+	{ipc.RoleTraffic, ipc.RoleAllowlist, ipc.FDUnknown, true, true, ipc.EdgeBuffer},
+	{ipc.RoleAllowlist, ipc.RoleResolver, ipc.FDLookups, true, true, ipc.EdgeBuffer},
 }
 
 // tree is all started processes and what the parent holds of them.
@@ -33,6 +37,7 @@ type tree struct {
 	children []*child
 	identity identity
 	queues   []*openQueue
+	servers  *serverSockets // nil without a resolver
 	events   chan event
 	shut     atomic.Bool
 }
@@ -45,10 +50,18 @@ type event struct {
 	err    error      // what it did wrong, or nil
 }
 
+// roles are the children of this tree.
+func (t *tree) roles() []ipc.Role {
+	if t.servers == nil {
+		return ipc.Children
+	}
+	return ipc.AllChildren
+}
+
 // start starts every child with its edges. NB: on the main thread.
 func (t *tree) start(log *logTarget) error {
 	files := map[ipc.Role]map[int]int{}
-	for _, role := range ipc.Children {
+	for _, role := range ipc.AllChildren {
 		files[role] = map[int]int{}
 	}
 	var theirs []int
@@ -78,7 +91,7 @@ func (t *tree) start(log *logTarget) error {
 		files[role][ipc.FDVerdicts], files[role][ipc.FDLog] = a, log.fd
 		verdicts[role] = b
 	}
-	for _, role := range ipc.Children {
+	for _, role := range t.roles() {
 		c, err := spawn(role, t.identity, files[role], t.sockets(role))
 		if err != nil {
 			return err
@@ -157,12 +170,23 @@ func (t *tree) watchEnd(c *child, what string) {
 const dyingFor = time.Second
 
 func (t *tree) watchControl(c *child) {
-	buf := make([]byte, ipc.SignalSize+1)
+	size, sockets := ipc.SignalSize, ipc.NewPolicySender(c.control)
+	if c.role == ipc.RoleResolver {
+		size = ipc.SocketSize
+	}
+	buf := make([]byte, size+1)
 	for {
 		n, err := ipc.RecvPacket(c.control, buf)
 		if errors.Is(err, io.EOF) {
 			t.watchEnd(c, "control socket")
 			return
+		}
+		if c.role == ipc.RoleResolver && n == ipc.SocketSize {
+			if err := t.servers.answer(c, sockets, buf[:n]); err != nil {
+				t.events <- event{child: c, err: fmt.Errorf("control: %w", err)}
+				return
+			}
+			continue
 		}
 		var s ipc.Signal
 		if err == nil {
@@ -190,6 +214,9 @@ func (t *tree) openFilter() error {
 		if err := q.open(); err != nil {
 			return fmt.Errorf("queue %d: %w", q.Number, err)
 		}
+	}
+	if t.servers != nil {
+		close(t.servers.open)
 	}
 	return nil
 }
