@@ -157,6 +157,9 @@ func (d *daemon) run(s signals) error {
 	}
 	d.tree.events = make(chan event, 64)
 	d.tree.identity = identity{uid: uid, gid: gid}
+	if d.config.AsksItself() {
+		d.tree.servers = newServerSockets(d.config.SelfMark, d.config.Servers, d.log)
+	}
 	shared, err := d.tree.spawnTree(d.target, d.config.NamespacesBestEffort)
 	if shared != nil {
 		why := sandbox.WhyForbidden()

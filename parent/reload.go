@@ -122,6 +122,9 @@ func (d *daemon) hears(e event) error {
 		d.change(ipc.RoleAllowlist, ipc.SignalLoaded)
 		d.reload.missing[signalOf{ipc.RoleTraffic, ipc.SignalInForce}] = true
 	default:
+		if d.tree.servers != nil {
+			d.tree.servers.change(d.reload.config.SelfMark, d.reload.config.Servers)
+		}
 		d.log.Info("configuration reloaded", "filters", len(d.reload.config.Filters))
 		d.endReload(stateReady)
 	}

@@ -27,23 +27,33 @@ const (
 // any itself, and a socket that it is given leads to a configured server and
 // nowhere else: to whom a process talks no seccomp list can see.
 type serverSockets struct {
-	mark    uint32
-	servers atomic.Pointer[[]netip.Addr]
-	open    chan struct{} // closed when the filter is: before that no answer would come
-	log     *logging.Logger
+	to   atomic.Pointer[destination]
+	open chan struct{} // closed when the filter is: before that no answer would come
+	log  *logging.Logger
 
 	bucket ipc.Bucket
 	warned map[string]bool
 }
 
+// destination is what a configuration says of them.
+type destination struct {
+	mark    uint32
+	servers []netip.Addr // at least one
+}
+
 func newServerSockets(mark uint32, servers []netip.Addr, log *logging.Logger) *serverSockets {
 	s := &serverSockets{
-		mark: mark, open: make(chan struct{}), log: log,
+		open: make(chan struct{}), log: log,
 		bucket: ipc.Bucket{PerSecond: socketsPerSecond, Burst: socketsAtOnce},
 		warned: map[string]bool{},
 	}
-	s.servers.Store(&servers)
+	s.change(mark, servers)
 	return s
+}
+
+// change is for the sockets that are made from now on.
+func (s *serverSockets) change(mark uint32, servers []netip.Addr) {
+	s.to.Store(&destination{mark, servers})
 }
 
 // answer gives the resolver the socket that a packet of its control socket asks
@@ -62,8 +72,9 @@ func (s *serverSockets) answer(c *child, sender *ipc.Sender[ipc.PolicyItem], pac
 		<-time.After(wait)
 	}
 	item := ipc.PolicyItem{Kind: ipc.PolicySocket, Socket: want}
-	server := s.server(want)
-	fd, err := s.connect(server, want.Proto)
+	to := s.to.Load()
+	server := to.servers[uint64(want.Server)%uint64(len(to.servers))]
+	fd, err := connect(server, want.Proto, to.mark)
 	if err != nil {
 		s.warn(server, err)
 		return gone(sender.Send(&item))
@@ -85,15 +96,10 @@ func gone(err error) error {
 	return err
 }
 
-func (s *serverSockets) server(want ipc.Socket) netip.Addr {
-	servers := *s.servers.Load()
-	return servers[uint64(want.Server)%uint64(len(servers))]
-}
-
 // connect makes a socket and begins to connect it. The mark is how firewall
 // rules tell its packets, whatever the uid. NB: with exactly these calls and
 // arguments, which the parent's list names.
-func (s *serverSockets) connect(server netip.Addr, proto uint8) (int, error) {
+func connect(server netip.Addr, proto uint8, mark uint32) (int, error) {
 	kind := unix.SOCK_DGRAM
 	if proto == ipc.ProtoTCP {
 		kind = unix.SOCK_STREAM
@@ -107,7 +113,7 @@ func (s *serverSockets) connect(server netip.Addr, proto uint8) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("socket: %w", err)
 	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(s.mark)); err != nil {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)); err != nil {
 		return -1, errors.Join(fmt.Errorf("SO_MARK: %w", err), unix.Close(fd))
 	}
 	if err := unix.Connect(fd, to); err != nil && err != unix.EINPROGRESS {
