@@ -13,6 +13,7 @@ import (
 	"runtime"
 
 	"github.com/capnspacehook/egress-eddie/dnsworker"
+	"github.com/capnspacehook/egress-eddie/dnsworker/resolver"
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/parent"
 	"github.com/capnspacehook/egress-eddie/sandbox"
@@ -32,6 +33,7 @@ var roles = map[ipc.Role]func(args []string) int{
 	ipc.RoleResponses: dnsworker.MainResponses,
 	ipc.RoleAllowlist: allowlist.Main,
 	ipc.RoleTraffic:   trafficworker.Main,
+	ipc.RoleResolver:  resolver.Main,
 }
 
 func main() {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capnspacehook/egress-eddie/dnsworker"
+	"github.com/capnspacehook/egress-eddie/dnsworker/resolver"
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/child"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
@@ -34,6 +35,7 @@ var roles = map[ipc.Role]func(args []string) int{
 	ipc.RoleResponses: dnsworker.MainResponses,
 	ipc.RoleAllowlist: allowlist.Main,
 	ipc.RoleTraffic:   trafficworker.Main,
+	ipc.RoleResolver:  resolver.Main,
 }
 
 func main() {
