@@ -9,9 +9,12 @@
 //	dnsworker-requests  -> allowlist      RequestFact   gob
 //	dnsworker-responses -> allowlist      ResponseFact  gob
 //	allowlist           -> trafficworker  Grants        gob
+//	trafficworker       -> allowlist      Unknown       gob
+//	allowlist           -> resolver       Lookup        gob
 //	allowlist           -> parent         VerdictRecord fixed size, DNS queues only
 //	trafficworker       -> parent         VerdictRecord fixed size, traffic queues only
 //	every child         -> parent         Signal        fixed size
+//	resolver            -> parent         Socket        fixed size
 //	parent              -> every child    PolicyItem    gob, and descriptors
 //
 // The parent decodes nothing that a child says: what goes up has a fixed
