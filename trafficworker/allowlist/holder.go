@@ -185,6 +185,10 @@ func (h *holder) handOver(now ipc.Instant, p *Plan) (granted []ipc.Grants, err e
 // Change puts another policy in force here, and then in the trafficworker, who
 // is told what no longer is open and after it that this is all.
 func (h *holder) Change(p *ipc.Policy) error {
+	// What the old policy looked up is settled before the trafficworker has the new one.
+	if err := h.passOn(); err != nil {
+		return err
+	}
 	c, err := h.engine.Change(ipc.Now(), p)
 	if err != nil {
 		return err

@@ -153,12 +153,13 @@ func (u *unknowns) asks(now ipc.Instant, q inquiry) bool {
 	return slices.ContainsFunc(u.confirming[q], func(x *unknown) bool { return x.until > now })
 }
 
-// unknownDue gives up what was not answered in time, and returns when there is more.
+// unknownDue gives up what was not answered in time, and returns when there is
+// more. The trafficworker has given up too; with the next packet it is tried again.
 func (l *lookups) unknownDue(now ipc.Instant) (next ipc.Instant) {
 	next = never
 	for _, x := range l.unknown.all {
 		if x.until <= now {
-			l.settleAll(now, x, now.Add(settledFor))
+			l.unknown.forget(x)
 			continue
 		}
 		next = min(next, x.until)
