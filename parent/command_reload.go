@@ -61,7 +61,7 @@ func notThisProgram(pid int) string {
 		return ""
 	}
 	args := strings.Split(strings.TrimSuffix(string(line), "\x00"), "\x00")
-	child := len(args) > 1 && slices.Contains(ipc.Children, ipc.Role(args[1]))
+	child := len(args) > 1 && slices.Contains(ipc.AllChildren, ipc.Role(args[1]))
 	if filepath.Base(args[0]) == "egress-eddie" && !child {
 		return ""
 	}

@@ -177,7 +177,7 @@ func (d *daemon) run(s signals) error {
 		return d.end(err)
 	}
 	// Until here nobody but children without work was heard of.
-	if err := sandbox.LockParent(false); err != nil {
+	if err := sandbox.LockParent(d.tree.servers != nil); err != nil {
 		return d.end(err)
 	}
 	d.sendPolicies()

@@ -119,12 +119,12 @@ func (d *daemon) hears(e event) error {
 	case len(d.reload.missing) > 0:
 	case what.role == ipc.RoleTraffic && what.signal == ipc.SignalLoaded:
 		d.log.Info("reloading: the trafficworker has the new policy, the holder is next")
+		if d.tree.servers != nil { // NB: before the holder has anything asked by it
+			d.tree.servers.change(d.reload.config.SelfMark, d.reload.config.Servers)
+		}
 		d.change(ipc.RoleAllowlist, ipc.SignalLoaded)
 		d.reload.missing[signalOf{ipc.RoleTraffic, ipc.SignalInForce}] = true
 	default:
-		if d.tree.servers != nil {
-			d.tree.servers.change(d.reload.config.SelfMark, d.reload.config.Servers)
-		}
 		d.log.Info("configuration reloaded", "filters", len(d.reload.config.Filters))
 		d.endReload(stateReady)
 	}
