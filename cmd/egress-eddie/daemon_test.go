@@ -28,6 +28,7 @@ type config struct {
 	resolvers       []any // addresses
 	noInterfaceTest bool  // responseInterfaceCheck = false
 	onlyV4Queues    bool
+	self            bool // selfDNSQueue
 	filters         []filter
 }
 
@@ -35,6 +36,8 @@ type filter struct {
 	name    string   // default "filter" and its number
 	allowed []string // none: allowAllHostnames
 	lasts   string   // default "10m"
+	cached  []string // cachedHostnames; without allowed there is nothing else
+	every   string   // reCacheEvery, default "10m"
 	more    string   // further lines of it
 }
 
@@ -55,15 +58,29 @@ func (c config) String() string {
 		b.WriteString("responseInterfaceCheck = false\n")
 	}
 	pair("inboundDNSQueue", inboundQueue)
+	if c.self {
+		pair("selfDNSQueue", selfQueue)
+	}
 	for i, f := range c.filters {
 		if f.name == "" {
 			f.name = fmt.Sprint("filter ", i)
 		}
 		fmt.Fprintf(&b, "[[filters]]\nname = %q\n", f.name)
-		pair("dnsQueue", func(fam family) int { return dnsQueue(i, fam) })
-		if len(f.allowed) == 0 {
+		if len(f.allowed) > 0 || len(f.cached) == 0 {
+			pair("dnsQueue", func(fam family) int { return dnsQueue(i, fam) })
+		}
+		if len(f.cached) > 0 {
+			if f.every == "" {
+				f.every = "10m"
+			}
+			fmt.Fprintf(&b, "cachedHostnames = [%s]\nreCacheEvery = %q\n", quoted(f.cached), f.every)
+		}
+		switch {
+		case len(f.allowed) == 0 && len(f.cached) > 0:
+			pair("trafficQueue", func(fam family) int { return trafficQueue(i, fam) })
+		case len(f.allowed) == 0:
 			b.WriteString("allowAllHostnames = true\n")
-		} else {
+		default:
 			if f.lasts == "" {
 				f.lasts = "10m"
 			}

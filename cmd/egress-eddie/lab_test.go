@@ -122,6 +122,7 @@ func (l *lab) serve(n *netns) {
 
 // queue numbers, the same in every lab.
 func inboundQueue(f family) int        { return pick(f, 1, 2) }
+func selfQueue(f family) int           { return pick(f, 3, 4) }
 func dnsQueue(i int, f family) int     { return 1000 + 10*i + pick(f, 0, 1) }
 func trafficQueue(i int, f family) int { return 1000 + 10*i + pick(f, 2, 3) }
 

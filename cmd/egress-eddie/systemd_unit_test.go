@@ -48,6 +48,7 @@ func TestSystemd(t *testing.T) {
 		{"parent killed", unitParentKilled},
 		{"parent hangs", unitParentHangs},
 		{"namespaces forbidden", unitWithoutNamespaces},
+		{"asks itself", unitAsks},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.test(t, l) }) {
 			t.Fatalf("the journal:\n%s", l.journal(t))
