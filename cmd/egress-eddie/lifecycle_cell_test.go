@@ -79,8 +79,9 @@ func namespaceLinks(t *testing.T, pid int) map[string]string {
 var held = map[ipc.Role]map[int]string{
 	ipc.RoleRequests:  {2: "pipe", 3: "socket", 5: "socket", 9: "anon_inode"},
 	ipc.RoleResponses: {2: "pipe", 3: "socket", 6: "socket", 9: "anon_inode"},
-	ipc.RoleAllowlist: {2: "pipe", 3: "socket", 4: "socket", 5: "socket", 6: "socket", 7: "socket", 8: "", 9: "anon_inode"},
-	ipc.RoleTraffic:   {2: "pipe", 3: "socket", 4: "socket", 7: "socket", 8: "", 9: "anon_inode"},
+	ipc.RoleAllowlist: {2: "pipe", 3: "socket", 4: "socket", 5: "socket", 6: "socket", 7: "socket", 8: "", 9: "anon_inode", 10: "socket", 11: "socket"},
+	ipc.RoleTraffic:   {2: "pipe", 3: "socket", 4: "socket", 7: "socket", 8: "", 9: "anon_inode", 10: "socket"},
+	ipc.RoleResolver:  {2: "pipe", 3: "socket", 9: "anon_inode", 11: "socket"},
 }
 
 // checkCells requires that every process of a running tree is what DESIGN.md
