@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -34,6 +35,15 @@ func TestMain(m *testing.M) {
 			os.Exit(exit.Code(err))
 		}
 		os.Exit(0)
+	}
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked { // tests mostly wait for time to pass
+		if err := flag.Set("test.parallel", "24"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	}
 	os.Exit(m.Run())
 }
