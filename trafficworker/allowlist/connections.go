@@ -1,6 +1,7 @@
 package allowlist
 
 import (
+	"container/list"
 	"time"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
@@ -40,28 +41,23 @@ type connection struct {
 
 	requestsRefused, responsesRefused bool // nothing of it passes any more
 
-	older, newer *connection // the filter's others
+	place *list.Element // among its filter's
 }
 
 // connections are all of them.
 type connections struct {
-	room    int // of a filter
-	byKey   map[pendingKey]*connection
-	filters []idle
-}
-
-// idle is one filter's connections in the order of their last use, which is
-// that of their ends.
-type idle struct {
-	oldest, newest *connection
-	len            int
+	room  int // of a filter
+	byKey map[pendingKey]*connection
+	// filters has each one's in the order of their last use, which is that of
+	// their ends.
+	filters []list.List // of *connection
 }
 
 func newConnections(filters int) *connections {
 	return &connections{
 		room:    max(minConnections, MaxConnections/filters),
 		byKey:   make(map[pendingKey]*connection),
-		filters: make([]idle, filters),
+		filters: make([]list.List, filters),
 	}
 }
 
@@ -79,11 +75,15 @@ func (c *connections) open(now ipc.Instant, filter uint32, f *ipc.RequestFact) {
 		c.remove(old)
 	}
 	w := &c.filters[filter]
-	for w.oldest != nil && (w.oldest.until <= now || w.len >= c.room) {
-		c.remove(w.oldest)
+	for w.Len() > 0 {
+		oldest := w.Front().Value.(*connection)
+		if oldest.until > now && w.Len() < c.room {
+			break
+		}
+		c.remove(oldest)
 	}
 	c.byKey[key] = conn
-	w.link(conn)
+	conn.place = w.PushBack(conn)
 }
 
 // find is the connection with this key, which is in use now, or nil.
@@ -96,39 +96,12 @@ func (c *connections) find(now ipc.Instant, key pendingKey) *connection {
 		c.remove(conn)
 		return nil
 	}
-	w := &c.filters[conn.filter]
-	w.unlink(conn)
 	conn.until = now.Add(connectionFor)
-	w.link(conn)
+	c.filters[conn.filter].MoveToBack(conn.place)
 	return conn
 }
 
 func (c *connections) remove(conn *connection) {
 	delete(c.byKey, conn.key)
-	c.filters[conn.filter].unlink(conn)
-}
-
-func (w *idle) link(c *connection) {
-	c.older, c.newer = w.newest, nil
-	if w.newest != nil {
-		w.newest.newer = c
-	} else {
-		w.oldest = c
-	}
-	w.newest = c
-	w.len++
-}
-
-func (w *idle) unlink(c *connection) {
-	if c.older != nil {
-		c.older.newer = c.newer
-	} else {
-		w.oldest = c.newer
-	}
-	if c.newer != nil {
-		c.newer.older = c.older
-	} else {
-		w.newest = c.older
-	}
-	w.len--
+	c.filters[conn.filter].Remove(conn.place)
 }

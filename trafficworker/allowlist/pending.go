@@ -1,6 +1,7 @@
 package allowlist
 
 import (
+	"container/list"
 	"slices"
 	"time"
 
@@ -40,8 +41,8 @@ type record struct {
 	until       ipc.Instant
 	questions   []ipc.Question
 
-	sibling      *record // the next one under the same key
-	older, newer *record // the filter's others
+	sibling *record       // the next one under the same key
+	place   *list.Element // among its filter's
 }
 
 // pending holds the requests that wait for a response.
@@ -57,9 +58,8 @@ type pending struct {
 // waiting is one filter's pending requests in the order of their ends: all
 // wait equally long, so that is the order they were last seen in.
 type waiting struct {
-	oldest, newest *record
-	len            int
-	sources        map[[16]byte]int
+	list.List // of *record
+	sources   map[[16]byte]int
 }
 
 func newPending(filters int, checkInterface bool) *pending {
@@ -97,14 +97,13 @@ func (p *pending) add(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Re
 			return ipc.ReasonPendingOther
 		}
 		if !p.checkInterface || r.inIf == f.InIf && r.outIf == f.OutIf {
-			p.filters[filter].unlink(r)
 			r.until = now.Add(pendingFor)
-			p.filters[filter].link(r)
+			p.filters[filter].MoveToBack(r.place)
 			return ipc.ReasonNone
 		}
 	}
 	w := &p.filters[filter]
-	if same >= maxPendingOfKey || w.len >= p.room || w.sources[key.client] >= p.roomOfSource {
+	if same >= maxPendingOfKey || w.Len() >= p.room || w.sources[key.client] >= p.roomOfSource {
 		return ipc.ReasonPendingFull
 	}
 	r := &record{
@@ -113,8 +112,7 @@ func (p *pending) add(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Re
 	}
 	p.byKey[key] = r
 	w.sources[key.client]++
-	w.link(r)
-	w.len++
+	r.place = w.PushBack(r)
 	p.len++
 	return ipc.ReasonNone
 }
@@ -172,8 +170,12 @@ func (p *pending) interfacesFit(inIf, outIf uint32, response *ipc.Packet) bool {
 // back once, so that costs a request nothing in the long run.
 func (p *pending) purge(now ipc.Instant, filter uint32) {
 	w := &p.filters[filter]
-	for w.oldest != nil && w.oldest.until <= now {
-		p.remove(w.oldest)
+	for {
+		oldest := w.Front()
+		if oldest == nil || oldest.Value.(*record).until > now {
+			return
+		}
+		p.remove(oldest.Value.(*record))
 	}
 }
 
@@ -192,32 +194,8 @@ func (p *pending) remove(r *record) {
 	if w.sources[r.key.client]--; w.sources[r.key.client] == 0 {
 		delete(w.sources, r.key.client)
 	}
-	w.unlink(r)
-	w.len--
+	w.Remove(r.place)
 	p.len--
-}
-
-func (w *waiting) link(r *record) {
-	r.older, r.newer = w.newest, nil
-	if w.newest != nil {
-		w.newest.newer = r
-	} else {
-		w.oldest = r
-	}
-	w.newest = r
-}
-
-func (w *waiting) unlink(r *record) {
-	if r.older != nil {
-		r.older.newer = r.newer
-	} else {
-		w.oldest = r.newer
-	}
-	if r.newer != nil {
-		r.newer.older = r.older
-	} else {
-		w.newest = r.older
-	}
 }
 
 // keyOf is a packet's key as seen from the client. NB: the packet has a flow.

@@ -215,7 +215,7 @@ func TestPendingBounds(t *testing.T) {
 
 	later := start.Add(time.Minute)
 	wantReason(t, "after a minute", ask(t, e, later, from(query(handleWeb, "example.com"), 1, 7)), ipc.ReasonNone)
-	if n := e.pending.filters[0].len; n != 1 || len(e.pending.filters[0].sources) != 1 {
+	if n := e.pending.filters[0].Len(); n != 1 || len(e.pending.filters[0].sources) != 1 {
 		t.Errorf("%d pending of %d sources after a minute, want 1 of 1", n, len(e.pending.filters[0].sources))
 	}
 }
@@ -237,7 +237,7 @@ func TestPendingOfOneKey(t *testing.T) {
 	for _, i := range []int{1, 3, 0, 2} { // the chain of siblings holds in any order
 		wantReason(t, "answer", respond(t, e, start, reply(query(handleWeb, fmt.Sprintf("%d.example.com", i)))).Outcome, ipc.ReasonNone)
 	}
-	if len(e.pending.byKey) != 0 || e.pending.len != 0 || e.pending.filters[0].oldest != nil || e.pending.filters[0].newest != nil {
+	if len(e.pending.byKey) != 0 || e.pending.len != 0 || e.pending.filters[0].Len() != 0 {
 		t.Error("something is left of answered requests")
 	}
 }

@@ -106,8 +106,8 @@ func TestDataNeedsAHandshake(t *testing.T) {
 	its.Segment.Server = 7
 	wantReason(t, "its SYN-ACK", respond(t, e, start, its).Outcome, ipc.ReasonNone)
 	wantSegment(t, "the query again", e, start, segment(ipc.SegmentData, handleWeb), ipc.ReasonConnRefused)
-	if w := e.connections.filters[0]; w.len != 1 || w.oldest != w.newest || len(e.connections.byKey) != 1 {
-		t.Errorf("of a connection begun twice %d are left", w.len)
+	if w := &e.connections.filters[0]; w.Len() != 1 || len(e.connections.byKey) != 1 {
+		t.Errorf("of a connection begun twice %d are left", w.Len())
 	}
 }
 
@@ -282,21 +282,19 @@ func TestConnectionsEnd(t *testing.T) {
 			first = syn
 		}
 	}
-	if n := e.connections.filters[0].len; n != room || len(e.connections.byKey) != room+1 {
+	if n := e.connections.filters[0].Len(); n != room || len(e.connections.byKey) != room+1 {
 		t.Errorf("%d connections of a filter, %d in all", n, len(e.connections.byKey))
 	}
 	wantReason(t, "the oldest that has room", respond(t, e, now, streamReply(first, ipc.SegmentOpen)).Outcome, ipc.ReasonNone)
 	first.SrcPort--
 	wantReason(t, "the newest that has none", respond(t, e, now, streamReply(first, ipc.SegmentOpen)).Outcome, ipc.ReasonNoConnection)
 	wantSegment(t, "the other filter's", e, now, streamQuery(handleApt, "debian.org"), ipc.ReasonNone)
+	all := 0
 	for i := range e.connections.filters {
-		n := 0
-		for c := e.connections.filters[i].oldest; c != nil; c = c.newer {
-			n++
-		}
-		if n != e.connections.filters[i].len {
-			t.Errorf("filter %d: %d in the list, %d counted", i, n, e.connections.filters[i].len)
-		}
+		all += e.connections.filters[i].Len()
+	}
+	if all != len(e.connections.byKey) {
+		t.Errorf("%d in the lists, %d known", all, len(e.connections.byKey))
 	}
 }
 
