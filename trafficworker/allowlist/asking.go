@@ -10,6 +10,11 @@ import (
 	"github.com/capnspacehook/egress-eddie/ipc"
 )
 
+// lookAgain is how long the holder waits at most while the daemon has something
+// to ask. A wait stands still with a machine that sleeps, and Instants do not:
+// what has run out meanwhile must be asked for soon after.
+const lookAgain = 10 * time.Second
+
 // Tick has asked what the daemon asks for itself, when it is due.
 func (h *holder) Tick() (time.Duration, error) {
 	if !h.engine.AsksItself() {
@@ -20,7 +25,7 @@ func (h *holder) Tick() (time.Duration, error) {
 	if err := h.passOn(); err != nil {
 		return 0, err
 	}
-	return max(0, next.Sub(now)), nil
+	return max(0, min(next.Sub(now), lookAgain)), nil
 }
 
 // unknownAddress takes one from the trafficworker.
