@@ -89,7 +89,9 @@ func TestPacketReasons(t *testing.T) {
 		{"IPv6 authentication header", serialize(t, header6(51), gopacket.Payload(msg)), ipc.ReasonNotUDP, false},
 		{"ICMP", edit(good4, 9, 1), ipc.ReasonNotUDP, false},
 		{"TCP", serialize(t, header4(6), &layers.TCP{SrcPort: 40000, DstPort: 5353, SYN: true}), ipc.ReasonNoConnection, true},
-		{"TCP with data", serialize(t, header6(6), &layers.TCP{SrcPort: 40000, DstPort: 5353}, gopacket.Payload(msg)), ipc.ReasonNoConnection, true},
+		{"TCP with data", serialize(t, header6(6), &layers.TCP{SrcPort: 40000, DstPort: 5353, ACK: true}, gopacket.Payload(msg)), ipc.ReasonNoConnection, true},
+		{"TCP with data that acknowledges nothing", serialize(t, header6(6), &layers.TCP{SrcPort: 40000, DstPort: 5353, PSH: true}, gopacket.Payload(msg)), ipc.ReasonBadTCP, true},
+		{"TCP that says nothing", serialize(t, header4(6), &layers.TCP{SrcPort: 40000, DstPort: 5353}), ipc.ReasonBadTCP, true},
 		{"TCP header of 16 octets", edit(serialize(t, header4(6), &layers.TCP{SrcPort: 40000, DstPort: 5353}), 32, 4<<4), ipc.ReasonBadTCP, true},
 		{"TCP header beyond the packet", edit(serialize(t, header4(6), &layers.TCP{SrcPort: 40000, DstPort: 5353}), 32, 6<<4), ipc.ReasonBadTCP, true},
 		{"TCP cut", serialize(t, header4(6), gopacket.Payload(make([]byte, 19))), ipc.ReasonBadTCP, false},
@@ -164,7 +166,7 @@ func TestMeta(t *testing.T) {
 	if f.Drop != ipc.ReasonSuperPacket || !f.HasFlow() || len(f.Questions) != 0 {
 		t.Errorf("GSO: %+v", f)
 	}
-	f = p.Request(m, serialize(t, header4(6), &layers.TCP{SrcPort: 40000, DstPort: 5353}, gopacket.Payload(query(t, "a.", typeA))))
+	f = p.Request(m, serialize(t, header4(6), &layers.TCP{SrcPort: 40000, DstPort: 5353, ACK: true}, gopacket.Payload(query(t, "a.", typeA))))
 	if f.Drop != ipc.ReasonNoConnection || p.segment == nil {
 		t.Errorf("a stream's octets in one segment instead of several: %+v", f)
 	}

@@ -122,7 +122,7 @@ func (s *stack) reached(ip *network) ipc.Reason {
 func (s *stack) flow(ip *network, out *ipc.Packet) {
 	p := s.udp.ports
 	if s.tcp.known {
-		p = s.tcp.ports
+		p, out.Numbers = s.tcp.ports, s.tcp.numbers()
 	}
 	if !p.known {
 		return

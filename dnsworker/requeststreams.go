@@ -1,6 +1,7 @@
 package dnsworker
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -62,12 +63,24 @@ func (r *requestStreams) packet(now ipc.Instant, m Meta, packet []byte) error {
 	case len(segment.payload) > 0:
 		return r.data(now, s, segment, f.Packet)
 	}
-	if s != nil && segment.has(tcpRST) && s.placeOf(segment.seq) == s.next { // as its receiver judges it, RFC 5961 section 3.2
+	return r.bare(s, segment, &f.Packet)
+}
+
+// bare tells a segment without data. To the holder every RST ends a connection;
+// here only one as its receiver judges it (RFC 5961 section 3.2), or whoever does
+// not know the place could have what is held forgotten.
+func (r *requestStreams) bare(s *stream, segment *tcp, p *ipc.Packet) error {
+	f := ipc.RequestFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentBare, Closes: segment.has(tcpRST)}}
+	if s == nil {
+		return r.tell(&f)
+	}
+	f.Segment.Known, f.Segment.Number = true, s.number()
+	if segment.has(tcpRST) && s.placeOf(segment.seq) == s.next {
 		if err := r.drop(ipc.ReasonNoConnection, ipc.SegmentData, r.table.remove(s)...); err != nil {
 			return err
 		}
 	}
-	return r.tell(&ipc.RequestFact{Packet: f.Packet, Segment: ipc.Segment{Kind: ipc.SegmentBare}})
+	return r.tell(&f)
 }
 
 // syn begins a stream, unless it merely comes again.
@@ -76,7 +89,7 @@ func (r *requestStreams) syn(now ipc.Instant, key streamKey, s *stream, segment 
 		return r.drop(ipc.ReasonBadTCP, ipc.SegmentNone, *p)
 	}
 	if s != nil && s.begin == segment.seq+1 {
-		return r.tell(&ipc.RequestFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentBare}})
+		return r.tell(&ipc.RequestFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentAgain, Number: segment.seq}})
 	}
 	if err := r.drop(ipc.ReasonNoConnection, ipc.SegmentData, r.table.open(now, key, segment.seq)...); err != nil {
 		return err
@@ -88,7 +101,7 @@ func (r *requestStreams) syn(now ipc.Instant, key streamKey, s *stream, segment 
 func (r *requestStreams) data(now ipc.Instant, s *stream, segment *tcp, p ipc.Packet) error {
 	s.used = now
 	if s.halted {
-		return r.drop(ipc.ReasonConnRefused, ipc.SegmentHalt, p)
+		return r.halt(ipc.ReasonConnRefused, s, p)
 	}
 	before := cap(s.octets)
 	fresh, reason := s.put(segment.seq, segment.payload)
@@ -103,13 +116,13 @@ func (r *requestStreams) data(now ipc.Instant, s *stream, segment *tcp, p ipc.Pa
 func (r *requestStreams) judge(now ipc.Instant, s *stream, segment *tcp, p ipc.Packet, fresh int64, reason ipc.Reason) error {
 	switch {
 	case reason == ipc.ReasonOverlap:
-		return r.drop(reason, ipc.SegmentHalt, append(s.halt(), p)...)
+		return r.halt(reason, s, append(s.halt(), p)...)
 	case reason != ipc.ReasonNone:
 		return r.drop(reason, ipc.SegmentData, p)
 	case fresh < s.next:
 		return r.fresh(now, s, p, fresh)
 	case s.placeOf(segment.seq)+int64(len(segment.payload)) <= s.decided():
-		return r.tell(&ipc.RequestFact{Packet: p, Segment: ipc.Segment{Kind: ipc.SegmentData}})
+		return r.tell(&ipc.RequestFact{Packet: p, Segment: ipc.Segment{Kind: ipc.SegmentData, Number: s.number()}})
 	}
 	return r.drop(ipc.ReasonRepeated, ipc.SegmentData, p)
 }
@@ -121,11 +134,11 @@ func (r *requestStreams) fresh(now ipc.Instant, s *stream, p ipc.Packet, from in
 	packets := s.release()
 	switch {
 	case len(packets) > 0 && s.told == s.whole: // a length and nothing else
-		return r.tell(decision(ipc.RequestFact{Segment: ipc.Segment{Kind: ipc.SegmentData}}, packets))
+		return r.tell(decision(ipc.RequestFact{Segment: ipc.Segment{Kind: ipc.SegmentData, Number: s.number()}}, packets))
 	case len(packets) > 0:
 		return r.messages(s, packets)
 	case len(s.held) > ipc.MaxHeld:
-		return r.drop(ipc.ReasonTooManySegments, ipc.SegmentHalt, s.halt()...)
+		return r.halt(ipc.ReasonTooManySegments, s, s.halt()...)
 	}
 	if most, all := r.table.mostHeld(s.key.group); all > maxHeldOfFilter {
 		return r.drop(ipc.ReasonTooManySegments, ipc.SegmentData, most.drop()...)
@@ -141,7 +154,7 @@ func (r *requestStreams) fresh(now ipc.Instant, s *stream, p ipc.Packet, from in
 func (r *requestStreams) messages(s *stream, packets []ipc.Packet) error {
 	var facts []ipc.RequestFact
 	for octets, ok := s.message(); ok; octets, ok = s.message() {
-		f := ipc.RequestFact{Segment: ipc.Segment{Kind: ipc.SegmentMessage, More: true}}
+		f := ipc.RequestFact{Segment: ipc.Segment{Kind: ipc.SegmentMessage, Number: s.number(), More: true}}
 		if f.Drop = r.parser.message(octets); f.Drop == ipc.ReasonNone {
 			r.parser.request(&f)
 		}
@@ -201,14 +214,24 @@ func (r *requestStreams) expire(now ipc.Instant) (time.Duration, error) {
 	return r.due.Sub(now), nil
 }
 
-// drop tells that packets are to be dropped: as many facts as they need.
+// halt is drop, with all that comes after it in the stream.
+func (r *requestStreams) halt(reason ipc.Reason, s *stream, packets ...ipc.Packet) error {
+	return r.dropped(reason, ipc.Segment{Kind: ipc.SegmentHalt, Number: s.number()}, packets)
+}
+
+// drop tells that packets are to be dropped.
 func (r *requestStreams) drop(reason ipc.Reason, kind ipc.SegmentKind, packets ...ipc.Packet) error {
+	return r.dropped(reason, ipc.Segment{Kind: kind}, packets)
+}
+
+// dropped tells of packets in as many facts as they need.
+func (r *requestStreams) dropped(reason ipc.Reason, of ipc.Segment, packets []ipc.Packet) error {
 	for len(packets) > 0 {
 		n := 1 // of one group: streams of several may have to go at once
 		for n < min(len(packets), ipc.MaxHeld) && r.groups[packets[n].Handle] == r.groups[packets[0].Handle] {
 			n++
 		}
-		if err := r.tell(decision(ipc.RequestFact{Drop: reason, Segment: ipc.Segment{Kind: kind}}, packets[:n])); err != nil {
+		if err := r.tell(decision(ipc.RequestFact{Drop: reason, Segment: of}, packets[:n])); err != nil {
 			return err
 		}
 		packets = packets[n:]
@@ -221,14 +244,12 @@ func (r *requestStreams) drop(reason ipc.Reason, kind ipc.SegmentKind, packets .
 func decision(f ipc.RequestFact, packets []ipc.Packet) *ipc.RequestFact {
 	last := len(packets) - 1
 	f.Packet = packets[last]
-	for i := range packets[:last] {
-		f.Segment.Also = append(f.Segment.Also, ipc.PacketID{Handle: packets[i].Handle, ID: packets[i].ID})
-	}
-	slices.SortFunc(f.Segment.Also, func(a, b ipc.PacketID) int {
-		if a.Before(b) {
-			return -1
-		}
-		return 1
+	others := slices.SortedFunc(slices.Values(packets[:last]), func(a, b ipc.Packet) int {
+		return cmp.Or(cmp.Compare(a.Handle, b.Handle), cmp.Compare(a.ID, b.ID))
 	})
+	for i := range others {
+		f.Segment.Also = append(f.Segment.Also, ipc.PacketID{Handle: others[i].Handle, ID: others[i].ID})
+		f.Segment.AlsoAt = append(f.Segment.AlsoAt, others[i].Numbers)
+	}
 	return &f
 }

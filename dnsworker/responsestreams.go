@@ -1,6 +1,10 @@
 package dnsworker
 
-import "github.com/capnspacehook/egress-eddie/ipc"
+import (
+	"encoding/binary"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
 
 // responseStreams tells the holder of the segments of response queues. Nothing
 // is held: a client can do nothing with a part of a message, and the segment
@@ -22,7 +26,7 @@ func (r *responseStreams) packet(now ipc.Instant, m Meta, packet []byte) error {
 	if segment == nil {
 		return r.tell(&f)
 	}
-	key := keyOf(string(f.Src+f.Dst), &f.Packet)
+	key := keyOf(responseGroup(&f.Packet), &f.Packet)
 	s := r.table.byKey[key]
 	switch {
 	case segment.has(tcpSYN):
@@ -32,10 +36,32 @@ func (r *responseStreams) packet(now ipc.Instant, m Meta, packet []byte) error {
 	case len(segment.payload) > 0:
 		return r.data(now, s, segment, &f.Packet)
 	}
-	if s != nil && segment.has(tcpRST) && s.placeOf(segment.seq) == s.next { // see requestStreams
+	return r.bare(s, segment, &f.Packet)
+}
+
+// responseGroup is a streamKey's group.
+func responseGroup(p *ipc.Packet) string {
+	b := append([]byte(p.Src), p.Dst...)
+	b = binary.BigEndian.AppendUint32(b, p.InIf)
+	return string(binary.BigEndian.AppendUint32(b, p.OutIf))
+}
+
+// bare tells a segment without data. Its FIN counts only where it is the next
+// octet: until then the client does not acknowledge it.
+func (r *responseStreams) bare(s *stream, segment *tcp, p *ipc.Packet) error {
+	f := ipc.ResponseFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentBare}}
+	if s == nil {
+		return r.tell(&f)
+	}
+	f.Segment.Known, f.Segment.Server = true, s.number()
+	f.Segment.Closes = segment.has(tcpRST | tcpFIN)
+	if segment.has(tcpFIN) && s.placeOf(segment.seq) == s.next {
+		f.Segment.Reach = uint32(s.next) + 1
+	}
+	if segment.has(tcpRST) && s.placeOf(segment.seq) == s.next { // as its receiver judges it, RFC 5961 section 3.2
 		r.table.remove(s)
 	}
-	return r.pass(ipc.SegmentBare, &f.Packet)
+	return r.tell(&f)
 }
 
 // syn begins a stream, unless it merely comes again.
@@ -44,7 +70,7 @@ func (r *responseStreams) syn(now ipc.Instant, key streamKey, s *stream, segment
 		return r.drop(ipc.ReasonBadTCP, ipc.SegmentNone, p)
 	}
 	if s != nil && s.begin == segment.seq+1 {
-		return r.pass(ipc.SegmentBare, p)
+		return r.tell(&ipc.ResponseFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentAgain, Server: segment.seq}})
 	}
 	r.table.open(now, key, segment.seq)
 	return r.tell(&ipc.ResponseFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentOpen, Number: segment.ack - 1, Server: segment.seq}})
@@ -54,21 +80,22 @@ func (r *responseStreams) syn(now ipc.Instant, key streamKey, s *stream, segment
 func (r *responseStreams) data(now ipc.Instant, s *stream, segment *tcp, p *ipc.Packet) error {
 	s.used = now
 	if s.halted {
-		return r.drop(ipc.ReasonConnRefused, ipc.SegmentHalt, p)
+		return r.halt(ipc.ReasonConnRefused, s, p)
 	}
 	before := cap(s.octets)
 	_, reason := s.put(segment.seq, segment.payload)
+	of := ipc.Segment{Kind: ipc.SegmentData, Server: s.number(), Reach: s.reach(segment), Closes: segment.has(tcpFIN)}
 	var err error
 	switch {
 	case reason == ipc.ReasonOverlap:
 		s.halt()
-		err = r.drop(reason, ipc.SegmentHalt, p)
+		err = r.halt(reason, s, p)
 	case reason != ipc.ReasonNone:
 		err = r.drop(reason, ipc.SegmentData, p)
 	case s.told < s.whole:
-		err = r.messages(s, p)
+		err = r.messages(s, of, p)
 	default:
-		err = r.pass(ipc.SegmentData, p)
+		err = r.tell(&ipc.ResponseFact{Packet: *p, Segment: of})
 	}
 	s.trim()
 	r.table.changed(s, before)
@@ -78,9 +105,10 @@ func (r *responseStreams) data(now ipc.Instant, s *stream, segment *tcp, p *ipc.
 // messages tells the messages that the packet completes, each in a fact of
 // its own: the last decides, and the holder lets nothing pass after a message
 // that did not.
-func (r *responseStreams) messages(s *stream, p *ipc.Packet) error {
+func (r *responseStreams) messages(s *stream, of ipc.Segment, p *ipc.Packet) error {
+	of.Kind = ipc.SegmentMessage
 	for octets, ok := s.message(); ok; octets, ok = s.message() {
-		f := ipc.ResponseFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentMessage}}
+		f := ipc.ResponseFact{Packet: *p, Segment: of}
 		if f.Drop = r.parser.message(octets); f.Drop == ipc.ReasonNone {
 			r.parser.response(&f)
 		}
@@ -95,8 +123,9 @@ func (r *responseStreams) messages(s *stream, p *ipc.Packet) error {
 	return nil
 }
 
-func (r *responseStreams) pass(kind ipc.SegmentKind, p *ipc.Packet) error {
-	return r.tell(&ipc.ResponseFact{Packet: *p, Segment: ipc.Segment{Kind: kind}})
+// halt drops a packet, and all that comes after it in its stream.
+func (r *responseStreams) halt(reason ipc.Reason, s *stream, p *ipc.Packet) error {
+	return r.tell(&ipc.ResponseFact{Packet: *p, Drop: reason, Segment: ipc.Segment{Kind: ipc.SegmentHalt, Server: s.number()}})
 }
 
 func (r *responseStreams) drop(reason ipc.Reason, kind ipc.SegmentKind, p *ipc.Packet) error {

@@ -78,6 +78,22 @@ func (s *stream) placeOf(seq uint32) int64 {
 	return s.next + int64(int32(seq-s.begin-uint32(s.next)))
 }
 
+// reach is how many octets there are up to the end of a segment with data that
+// was put. A FIN is one more, where it is the stream's next.
+func (s *stream) reach(segment *tcp) uint32 {
+	end := s.placeOf(segment.seq) + int64(len(segment.payload))
+	if end < 0 {
+		return 0
+	}
+	if segment.has(tcpFIN) && end == s.next {
+		end++
+	}
+	return uint32(end)
+}
+
+// number is the sequence number before place 0.
+func (s *stream) number() uint32 { return s.begin - 1 }
+
 // message takes the next message that is complete and not told, without its length.
 func (s *stream) message() (octets []byte, ok bool) {
 	if s.told == s.whole {

@@ -18,7 +18,9 @@ const (
 
 // streamKey is a connection as its packets in this direction say it. Group is
 // who shares a bound: a filter for requests, or the resolver; and for responses,
-// which belong to none, everything from one server's address to one client's.
+// which belong to none, everything from one server's address to one client's by
+// the same interfaces: what somebody forges by another is no part of the server's
+// stream, and must not move it.
 type streamKey struct {
 	group            string
 	src, dst         ipc.Address

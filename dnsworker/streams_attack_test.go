@@ -131,7 +131,11 @@ func TestSynAckAgain(t *testing.T) {
 	id := uint32(0)
 	client := func(port uint16, seq uint32, flags uint8, data []byte) {
 		id, now = id+1, now.Add(time.Microsecond)
-		if err := requests.packet(now, Meta{Handle: 1, ID: id}, tcpPacket(port, false, seq, 1, flags, data)); err != nil {
+		ack := uint32(2)
+		if port == 4000 {
+			ack = 78
+		}
+		if err := requests.packet(now, Meta{Handle: 1, ID: id}, tcpPacket(port, false, seq, ack, flags, data)); err != nil {
 			t.Fatal(err)
 		}
 	}

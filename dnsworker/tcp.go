@@ -36,7 +36,8 @@ func (*tcp) LayerPayload() []byte              { return nil }
 // DecodeFromBytes reads the ports even of a header that is refused, for the
 // log line. Urgent data is refused because a receiver may or may not take it
 // out of the stream; pairs of flags that no honest sender sets because
-// nobody knows which one a receiver acts on.
+// nobody knows which one a receiver acts on; and a segment that acknowledges
+// nothing, which no receiver takes, but to begin or end a connection.
 func (l *tcp) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
 	if len(data) < tcpHeader {
 		return fault(ipc.ReasonBadTCP)
@@ -53,12 +54,20 @@ func (l *tcp) DecodeFromBytes(data []byte, _ gopacket.DecodeFeedback) error {
 	}
 	l.payload = data[header:]
 	switch hasData := len(l.payload) > 0; {
-	case l.has(tcpURG), hasData && l.has(tcpRST), l.has(tcpSYN) && l.has(tcpFIN|tcpRST):
+	case l.has(tcpURG), !l.has(tcpACK | tcpSYN | tcpRST), hasData && l.has(tcpRST), l.has(tcpSYN) && l.has(tcpFIN|tcpRST):
 		return fault(ipc.ReasonBadTCP)
 	case hasData && l.has(tcpSYN):
 		return fault(ipc.ReasonSynData)
 	}
 	return nil
+}
+
+// numbers are those of the header. Without its flag there is no acknowledgment.
+func (l *tcp) numbers() ipc.Numbers {
+	if !l.has(tcpACK) {
+		return ipc.Numbers{Seq: l.seq}
+	}
+	return ipc.Numbers{Seq: l.seq, Ack: l.ack}
 }
 
 // has reports whether any of these flags is set.

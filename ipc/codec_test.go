@@ -113,7 +113,8 @@ func worstResponse() ResponseFact {
 	f.State, f.InIf, f.OutIf, f.UID, f.Handle = ConnOther, 1<<32-1, 1<<32-1, 1<<32-1, 1<<32-1
 	f.Src, f.Dst = Address(strings.Repeat("\xff", 16)), Address(strings.Repeat("\xff", 16))
 	f.SrcPort, f.DstPort = 65535, 65535
-	f.Proto, f.Segment = ProtoTCP, Segment{Kind: SegmentMessage, More: true}
+	f.Proto, f.Segment = ProtoTCP, Segment{Kind: SegmentMessage, More: true, Server: 1<<32 - 1, Reach: 1<<32 - 1, Closes: true}
+	f.Numbers = Numbers{1<<32 - 1, 1<<32 - 1}
 	for range MaxQuestions {
 		f.Questions = append(f.Questions, Question{longName(name.MaxWire), 65535, 65535})
 	}

@@ -9,9 +9,9 @@ import (
 )
 
 // Bounds of a fact. With all of them reached at once it still fits one frame
-// (MaxFrame, 65,536 octets). Of the 65,237 octets that gob then makes of it
+// (MaxFrame, 65,536 octets). Of the 65,265 octets that gob then makes of it
 // (TestWorstResponseFits), 46,248 are addresses with their TTLs, 12,514 names and
-// 6,475 all the rest: the dump, questions, links, targets, pointers and the packet.
+// 6,503 all the rest: the dump, questions, links, targets, pointers and the packet.
 const (
 	// MaxQuestions bounds the questions of one message. Real ones have one.
 	MaxQuestions = 4
@@ -76,7 +76,12 @@ type Packet struct {
 	Proto            uint8
 	Src, Dst         Address
 	SrcPort, DstPort uint16
+	Numbers          // of TCP
 }
+
+// Numbers are the sequence and acknowledgment number of a TCP segment (RFC 9293
+// section 3.1).
+type Numbers struct{ Seq, Ack uint32 }
 
 // HasFlow reports whether the packet parsed as far as its ports.
 func (p *Packet) HasFlow() bool { return p.Proto != 0 }
@@ -96,6 +101,9 @@ func (p *Packet) validate() error {
 	}
 	if p.Proto != ProtoUDP && p.Proto != ProtoTCP {
 		return fmt.Errorf("protocol %d", p.Proto)
+	}
+	if p.Proto != ProtoTCP && p.Numbers != (Numbers{}) {
+		return errors.New("numbers without TCP")
 	}
 	src, okSrc := p.Src.Addr()
 	dst, okDst := p.Dst.Addr()
@@ -167,8 +175,8 @@ func (f *RequestFact) Validate() error {
 	if err := f.Segment.validate(&f.Packet, f.Drop, len(f.Questions)); err != nil {
 		return err
 	}
-	if f.Segment.Server != 0 {
-		return errors.New("a request with a server's number")
+	if f.Segment.Server != 0 || f.Segment.Reach != 0 {
+		return errors.New("a request with a server's numbers")
 	}
 	if err := validateDump(f.Dump); err != nil {
 		return err
@@ -278,6 +286,9 @@ func (f *ResponseFact) Validate() error {
 	}
 	if err := f.Segment.validate(&f.Packet, f.Drop, len(f.Questions)); err != nil {
 		return err
+	}
+	if f.Segment.Number != 0 && f.Segment.Kind != SegmentOpen {
+		return errors.New("a response with a client's number")
 	}
 	if len(f.Segment.Also) > 0 { // nothing of a response is held
 		return errors.New("a response that decides other packets")

@@ -74,6 +74,11 @@ const (
 	ReasonLookupTime     // no answer in time (found by the trafficworker)
 	ReasonTooManyLookups // too many packets or addresses wait already (found by the trafficworker)
 
+	// More of a TCP segment (found by the holder).
+	ReasonNumbers         // it acknowledges what did not pass
+	ReasonEarly           // it could begin a stream at another place than its SYN said
+	ReasonConnectionsFull // too many connections that are in use
+
 	reasonEnd
 )
 
@@ -130,6 +135,10 @@ var reasonText = [reasonEnd]string{
 	ReasonLookedUp:       "address not granted, and its reverse lookup leads to no allowed name",
 	ReasonLookupTime:     "address not granted, and its reverse lookup took too long",
 	ReasonTooManyLookups: "address not granted, and too many reverse lookups",
+
+	ReasonNumbers:         "TCP segment that acknowledges what did not pass",
+	ReasonEarly:           "TCP segment before the server has acknowledged anything",
+	ReasonConnectionsFull: "too many connections",
 }
 
 // Reasons are all of them but ReasonNone.

@@ -26,6 +26,8 @@ const (
 	SegmentMessage
 	// SegmentHalt: nothing of this stream is to pass from now on.
 	SegmentHalt
+	// SegmentAgain is the SYN or SYN-ACK of a stream that has begun with it before.
+	SegmentAgain
 	segmentKindEnd
 )
 
@@ -45,19 +47,29 @@ type PacketID struct {
 // Segment is what a fact says of a TCP segment besides its message.
 type Segment struct {
 	Kind SegmentKind
-	// Number is, with SegmentOpen, the sequence number before the first octet
-	// of the client's stream: as the client says it in a SYN, and as the
-	// server confirms it in a SYN-ACK.
+	// Number is, with SegmentOpen of a response queue, the sequence number before
+	// the first octet of the client's stream, as the server confirms it. Of a
+	// request queue it is that of the stream to which the segment belongs, if its
+	// reader knows one.
 	Number uint32
-	// Server is, with SegmentOpen of a response queue, the sequence number before
-	// the first octet of the server's stream.
+	// Server is, of a response queue, the sequence number before the first octet of
+	// the server's stream to which the segment belongs, if its reader knows one.
 	Server uint32
+	// Known, with SegmentBare, is that its reader does.
+	Known bool
+	// Closes: a RST, or of a response queue also a FIN.
+	Closes bool
+	// Reach is, of a response queue, how many octets of the server's stream there
+	// are up to the end of what the segment brings; a FIN counts as one.
+	Reach uint32
 	// More: the facts that follow are of the same packet, and the last of them
 	// decides it.
 	More bool
 	// Also are earlier packets of the connection, which share the verdict. They
 	// ascend, so that none can stand here twice.
 	Also []PacketID
+	// AlsoAt are the numbers of each.
+	AlsoAt []Numbers
 }
 
 // Before reports whether p stands before q in the order of Segment.Also.
@@ -76,10 +88,14 @@ func (s *Segment) validate(p *Packet, drop Reason, questions int) error {
 		return errors.New("TCP without a segment")
 	case s.Kind == SegmentHalt && drop == ReasonNone:
 		return errors.New("a halt without a reason")
-	case (s.Kind == SegmentOpen || s.Kind == SegmentBare) && drop != ReasonNone:
+	case (s.Kind == SegmentOpen || s.Kind == SegmentBare || s.Kind == SegmentAgain) && drop != ReasonNone:
 		return errors.New("a segment without data that is dropped")
-	case (s.Number != 0 || s.Server != 0) && s.Kind != SegmentOpen:
-		return errors.New("a number without a beginning")
+	case s.Kind == SegmentNone && (s.Number != 0 || s.Server != 0 || s.Reach != 0 || s.Closes):
+		return errors.New("numbers of no segment")
+	case s.Known && s.Kind != SegmentBare:
+		return errors.New("known, and more than bare")
+	case s.Kind == SegmentBare && !s.Known && (s.Number != 0 || s.Server != 0 || s.Reach != 0):
+		return errors.New("numbers of a stream that is not known")
 	case s.Kind != SegmentMessage && s.Kind != SegmentNone && questions > 0:
 		return errors.New("a question without a message")
 	case s.More && (s.Kind != SegmentMessage || len(s.Also) > 0):
@@ -91,6 +107,9 @@ func (s *Segment) validate(p *Packet, drop Reason, questions int) error {
 func (s *Segment) validateAlso(own PacketID) error {
 	if len(s.Also) > 0 && s.Kind != SegmentData && s.Kind != SegmentMessage && s.Kind != SegmentHalt {
 		return errors.New("packets decided by none of their kind")
+	}
+	if len(s.AlsoAt) != len(s.Also) {
+		return errors.New("packets without numbers, or numbers without packets")
 	}
 	if len(s.Also) > MaxHeld {
 		return fmt.Errorf("%d packets in a fact", len(s.Also))

@@ -5,7 +5,8 @@ import "testing"
 func sampleSegment() RequestFact {
 	f := sampleRequest()
 	f.Proto, f.Drop = ProtoTCP, ReasonNone
-	f.Segment = Segment{Kind: SegmentMessage, Also: []PacketID{{1, 5}, {2, 1}, {2, 4}}}
+	f.Segment = Segment{Kind: SegmentMessage, Number: 7, Also: []PacketID{{1, 5}, {2, 1}, {2, 4}}, AlsoAt: []Numbers{{1, 2}, {3, 4}, {5, 6}}}
+	f.Numbers = Numbers{8, 9}
 	return f
 }
 
@@ -16,30 +17,47 @@ func TestSegmentValidate(t *testing.T) {
 	}
 	bare := func(f *RequestFact, kind SegmentKind) { f.Questions, f.Dump, f.Segment = nil, "", Segment{Kind: kind} }
 	for what, spoil := range map[string]func(*RequestFact){
-		"unknown kind":          func(f *RequestFact) { f.Segment.Kind = segmentKindEnd },
-		"no kind":               func(f *RequestFact) { f.Segment.Kind = SegmentNone },
-		"UDP":                   func(f *RequestFact) { f.Proto = ProtoUDP },
-		"no flow":               func(f *RequestFact) { f.Drop, f.Packet = ReasonNotIP, Packet{Handle: 1} },
-		"no question":           func(f *RequestFact) { f.Questions = nil },
-		"halt, no reason":       func(f *RequestFact) { bare(f, SegmentHalt) },
-		"open, dropped":         func(f *RequestFact) { bare(f, SegmentOpen); f.Drop = ReasonBadTCP },
-		"bare, dropped":         func(f *RequestFact) { bare(f, SegmentBare); f.Drop = ReasonBadTCP },
-		"open and a question":   func(f *RequestFact) { f.Segment = Segment{Kind: SegmentOpen} },
-		"data and a question":   func(f *RequestFact) { f.Segment = Segment{Kind: SegmentData} },
-		"number, not open":      func(f *RequestFact) { f.Segment.Number = 1 },
-		"server's, of a query":  func(f *RequestFact) { f.Segment, f.Questions = Segment{Kind: SegmentOpen, Server: 1}, nil },
-		"more, and others":      func(f *RequestFact) { f.Segment.More = true },
-		"more data":             func(f *RequestFact) { bare(f, SegmentData); f.Segment.More = true },
-		"more of none":          func(f *RequestFact) { f.Drop, f.Segment = ReasonBadTCP, Segment{More: true} },
-		"open, and others":      func(f *RequestFact) { also := f.Segment.Also; bare(f, SegmentOpen); f.Segment.Also = also },
-		"bare, and others":      func(f *RequestFact) { also := f.Segment.Also; bare(f, SegmentBare); f.Segment.Also = also },
-		"none, and others":      func(f *RequestFact) { f.Drop, f.Segment.Kind = ReasonBadTCP, SegmentNone },
-		"one twice":             func(f *RequestFact) { f.Segment.Also = []PacketID{{2, 1}, {2, 1}} },
-		"not ascending":         func(f *RequestFact) { f.Segment.Also = []PacketID{{2, 4}, {2, 1}} },
-		"queues not ascending":  func(f *RequestFact) { f.Segment.Also = []PacketID{{2, 1}, {1, 4}} },
-		"handle 0":              func(f *RequestFact) { f.Segment.Also = []PacketID{{0, 1}} },
-		"itself":                func(f *RequestFact) { f.Segment.Also = []PacketID{{f.Handle, f.ID}} },
-		"257 others":            func(f *RequestFact) { f.Segment.Also = ascending(MaxHeld + 1) },
+		"unknown kind":         func(f *RequestFact) { f.Segment.Kind = segmentKindEnd },
+		"no kind":              func(f *RequestFact) { f.Segment.Kind = SegmentNone },
+		"UDP":                  func(f *RequestFact) { f.Proto = ProtoUDP },
+		"no flow":              func(f *RequestFact) { f.Drop, f.Packet = ReasonNotIP, Packet{Handle: 1} },
+		"no question":          func(f *RequestFact) { f.Questions = nil },
+		"halt, no reason":      func(f *RequestFact) { bare(f, SegmentHalt) },
+		"open, dropped":        func(f *RequestFact) { bare(f, SegmentOpen); f.Drop = ReasonBadTCP },
+		"bare, dropped":        func(f *RequestFact) { bare(f, SegmentBare); f.Drop = ReasonBadTCP },
+		"open and a question":  func(f *RequestFact) { f.Segment = Segment{Kind: SegmentOpen} },
+		"data and a question":  func(f *RequestFact) { f.Segment = Segment{Kind: SegmentData} },
+		"numbers of UDP":       func(f *RequestFact) { *f = sampleRequest(); f.Seq = 1 },
+		"number of no segment": func(f *RequestFact) { f.Drop = ReasonBadTCP; bare(f, SegmentNone); f.Segment.Number = 1 },
+		"number, not known":    func(f *RequestFact) { bare(f, SegmentBare); f.Segment.Number = 1 },
+		"known, not bare":      func(f *RequestFact) { f.Segment.Known = true },
+		"reach of a query":     func(f *RequestFact) { f.Segment.Reach = 1 },
+		"again, dropped":       func(f *RequestFact) { bare(f, SegmentAgain); f.Drop = ReasonBadTCP },
+		"numbers of nobody":    func(f *RequestFact) { f.Segment.AlsoAt = append(f.Segment.AlsoAt, Numbers{}) },
+		"others at no place":   func(f *RequestFact) { f.Segment.AlsoAt = nil },
+		"server's, of a query": func(f *RequestFact) { f.Segment, f.Questions = Segment{Kind: SegmentOpen, Server: 1}, nil },
+		"more, and others":     func(f *RequestFact) { f.Segment.More = true },
+		"more data":            func(f *RequestFact) { bare(f, SegmentData); f.Segment.More = true },
+		"more of none":         func(f *RequestFact) { f.Drop, f.Segment = ReasonBadTCP, Segment{More: true} },
+		"open, and others": func(f *RequestFact) {
+			s := f.Segment
+			bare(f, SegmentOpen)
+			f.Segment.Also, f.Segment.AlsoAt = s.Also, s.AlsoAt
+		},
+		"bare, and others": func(f *RequestFact) {
+			s := f.Segment
+			bare(f, SegmentBare)
+			f.Segment.Also, f.Segment.AlsoAt = s.Also, s.AlsoAt
+		},
+		"none, and others":     func(f *RequestFact) { f.Drop, f.Segment.Kind = ReasonBadTCP, SegmentNone },
+		"one twice":            func(f *RequestFact) { f.Segment.Also[0] = f.Segment.Also[1] },
+		"not ascending":        func(f *RequestFact) { f.Segment.Also[1], f.Segment.Also[2] = f.Segment.Also[2], f.Segment.Also[1] },
+		"queues not ascending": func(f *RequestFact) { f.Segment.Also[0], f.Segment.Also[1] = f.Segment.Also[1], f.Segment.Also[0] },
+		"handle 0":             func(f *RequestFact) { f.Segment.Also[0].Handle = 0 },
+		"itself":               func(f *RequestFact) { f.Segment.Also[2] = PacketID{f.Handle, f.ID} },
+		"257 others": func(f *RequestFact) {
+			f.Segment.Also, f.Segment.AlsoAt = ascending(MaxHeld+1), make([]Numbers, MaxHeld+1)
+		},
 		"UDP, and others alone": func(f *RequestFact) { f.Proto, f.Segment.Kind = ProtoUDP, SegmentNone },
 	} {
 		f := sampleSegment()
@@ -49,7 +67,7 @@ func TestSegmentValidate(t *testing.T) {
 		}
 	}
 	full := sampleSegment()
-	full.Segment.Also = ascending(MaxHeld)
+	full.Segment.Also, full.Segment.AlsoAt = ascending(MaxHeld), make([]Numbers, MaxHeld)
 	for kind := SegmentOpen; kind < segmentKindEnd; kind++ {
 		f := sampleSegment()
 		if kind != SegmentMessage {
@@ -71,7 +89,7 @@ func TestSegmentValidate(t *testing.T) {
 	if err := r.Validate(); err != nil {
 		t.Error(err)
 	}
-	r.Segment = Segment{Kind: SegmentMessage, Also: ascending(1)}
+	r.Segment = Segment{Kind: SegmentMessage, Also: ascending(1), AlsoAt: make([]Numbers, 1)}
 	if err := r.Validate(); err == nil {
 		t.Error("a response that decides another packet: valid")
 	}
@@ -89,14 +107,24 @@ func ascending(n int) []PacketID {
 	return ids
 }
 
-// TestServersNumber: only a SYN-ACK has one.
-func TestServersNumber(t *testing.T) {
+// TestNumbersOfResponses: the client's number comes with a SYN-ACK alone, the
+// server's with whatever is of a stream.
+func TestNumbersOfResponses(t *testing.T) {
 	f := ResponseFact{Packet: samplePacket()}
 	f.Proto = ProtoTCP
-	for kind := SegmentOpen; kind <= SegmentData; kind++ {
-		f.Segment = Segment{Kind: kind, Server: 1}
-		if err := f.Validate(); (err == nil) != (kind == SegmentOpen) {
+	for kind := SegmentOpen; kind < segmentKindEnd; kind++ {
+		known := kind == SegmentBare
+		f.Drop = ReasonNone
+		if kind == SegmentHalt {
+			f.Drop = ReasonOverlap
+		}
+		f.Segment = Segment{Kind: kind, Server: 1, Reach: 1, Known: known}
+		if err := f.Validate(); err != nil {
 			t.Errorf("kind %d: %v", kind, err)
+		}
+		f.Segment.Number = 1
+		if err := f.Validate(); (err == nil) != (kind == SegmentOpen) {
+			t.Errorf("kind %d with a client's number: %v", kind, err)
 		}
 	}
 }

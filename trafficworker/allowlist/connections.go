@@ -17,6 +17,23 @@ const (
 	// connectionFor is how long a connection may be idle: longer than resolvers
 	// and clients let one, whose end could not pass then.
 	connectionFor = time.Hour
+	// inUseFor is how long after its last segment a confirmed connection makes no
+	// room: as long as a copy of the server's SYN-ACK may be under way. To forget it
+	// then would be to forget that the copy confirms nothing.
+	inUseFor = 5 * time.Second
+)
+
+// Places of a client's stream at which a segment may stand before the server has
+// acknowledged anything: where the stream begins, or from leastPlace up to
+// mostPlace. A Linux server with SYN cookies (net/ipv4/syncookies.c) takes from a
+// handshake's last segment where the stream begins: of those that acknowledge the
+// SYN-ACK, the true place or one of the three next to it on either side, for
+// which the cookie is that of another segment size; or one near to 2^24 octets on,
+// for which it is one of the minute before, by chance at most 1 in 2^32 below mostPlace.
+// The shortest query is longer than leastPlace.
+const (
+	leastPlace = 16
+	mostPlace  = 1 << 16
 )
 
 // connection is a TCP connection of a client to a server, as its client's
@@ -38,6 +55,11 @@ type connection struct {
 	// SYN-ACK confirms nothing.
 	server, stale uint32
 	hasStale      bool
+
+	// reach is how many octets of the server's stream have passed, and so may be
+	// acknowledged. Begun: the server has acknowledged some of the client's.
+	reach uint32
+	begun bool
 
 	requestsRefused, responsesRefused bool // nothing of it passes any more
 
@@ -64,7 +86,7 @@ func newConnections(filters int) *connections {
 // open records that a client of a filter begins a connection. An older one
 // with the same addresses and ports is forgotten, whoever's it was: no two can be
 // open at once.
-func (c *connections) open(now ipc.Instant, filter uint32, f *ipc.RequestFact) {
+func (c *connections) open(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Reason {
 	key := keyOf(&f.Packet, 0, f.Src, f.Dst, f.SrcPort, f.DstPort)
 	conn := &connection{key: key, filter: filter, inIf: f.InIf, outIf: f.OutIf, number: f.Segment.Number, until: now.Add(connectionFor)}
 	if old := c.byKey[key]; old != nil {
@@ -75,15 +97,58 @@ func (c *connections) open(now ipc.Instant, filter uint32, f *ipc.RequestFact) {
 		c.remove(old)
 	}
 	w := &c.filters[filter]
-	for w.Len() > 0 {
-		oldest := w.Front().Value.(*connection)
-		if oldest.until > now && w.Len() < c.room {
-			break
-		}
-		c.remove(oldest)
+	for w.Len() > 0 && w.Front().Value.(*connection).until <= now {
+		c.remove(w.Front().Value.(*connection))
+	}
+	if w.Len() >= c.room && !c.makeRoom(now, w) {
+		return ipc.ReasonConnectionsFull
 	}
 	c.byKey[key] = conn
 	conn.place = w.PushBack(conn)
+	return ipc.ReasonNone
+}
+
+// makeRoom forgets the connection of a filter that was used least recently and
+// may be forgotten.
+func (c *connections) makeRoom(now ipc.Instant, w *list.List) bool {
+	for e := w.Front(); e != nil; e = e.Next() {
+		conn := e.Value.(*connection)
+		if used := conn.until.Add(-connectionFor); !conn.confirmed || now.Sub(used) >= inUseFor {
+			c.remove(conn)
+			return true
+		}
+	}
+	return false
+}
+
+// fit says whether segments of the client's acknowledge only what has passed, and
+// stand where they may, or why not. NB: the connection is confirmed.
+func (c *connection) fit(all ...ipc.Numbers) ipc.Reason {
+	reason := ipc.ReasonNone
+	for _, n := range all {
+		if n.Ack-(c.server+1) > c.reach {
+			return ipc.ReasonNumbers
+		}
+		place := n.Seq - (c.number + 1)
+		if !c.begun && place != 0 && (place < leastPlace || place >= mostPlace) {
+			reason = ipc.ReasonEarly
+		}
+	}
+	return reason
+}
+
+// passed takes note of a segment of the server's that was let through.
+func (c *connection) passed(f *ipc.ResponseFact) {
+	if s := &f.Segment; !c.confirmed || s.Server != c.server || s.Kind == ipc.SegmentBare && !s.Known {
+		return
+	}
+	c.reach = max(c.reach, f.Segment.Reach)
+	if acked := f.Ack - (c.number + 1); f.Ack != 0 && 0 < acked && acked < 1<<31 {
+		c.begun = true
+	}
+	if f.Segment.Closes { // whoever sends after it sends to another connection
+		c.requestsRefused = true
+	}
 }
 
 // find is the connection with this key, which is in use now, or nil.

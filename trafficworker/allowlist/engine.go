@@ -100,8 +100,9 @@ type Plan struct {
 	addresses []answered
 	done      bool
 
-	connection *connection // that a message came by, if it is known
-	lookup     *lookedUp   // it answers a question of the daemon's own
+	connection *connection       // of a segment, if it is known
+	segment    *ipc.ResponseFact // which is this
+	lookup     *lookedUp         // it answers a question of the daemon's own
 }
 
 // Request judges one UDP packet of a request queue (see Requests). An accepted request is from
@@ -265,6 +266,9 @@ func (e *Engine) Commit(now ipc.Instant, p *Plan) {
 		return
 	}
 	p.done = true
+	if p.connection != nil && !p.segment.Segment.More {
+		p.connection.passed(p.segment)
+	}
 	if p.lookup != nil {
 		e.commitLookup(now, p)
 	}

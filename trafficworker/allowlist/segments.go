@@ -60,6 +60,10 @@ func (e *Engine) segments(now ipc.Instant, filter uint32, facts []*ipc.RequestFa
 		return
 	}
 	conn, all := e.requestConnection(now, filter, last)
+	early := all == ipc.ReasonEarly // judged all the same: what comes again is decided
+	if early {
+		all = ipc.ReasonNone
+	}
 	if all == ipc.ReasonNone {
 		for i, f := range facts {
 			if outcomes[i].Reason = e.requestMessage(now, filter, f, &outcomes[i]); outcomes[i].Reason != ipc.ReasonNone {
@@ -73,15 +77,16 @@ func (e *Engine) segments(now ipc.Instant, filter uint32, facts []*ipc.RequestFa
 			all = ipc.ReasonConnRefused
 		}
 	}
-	if all == ipc.ReasonNone {
-		return
+	refused := all != ipc.ReasonNone
+	if early && !refused {
+		all = ipc.ReasonEarly
 	}
 	for i := range outcomes {
 		if outcomes[i].Reason == ipc.ReasonNone {
 			outcomes[i].Reason = all
 		}
 	}
-	if conn != nil { // for whatever reason: to the parser it is decided, and may pass as such when it comes again
+	if refused && conn != nil { // for whatever reason: to the parser it is decided, and may pass as such when it comes again
 		conn.requestsRefused = true
 	}
 }
@@ -109,16 +114,35 @@ func (e *Engine) requestSegment(now ipc.Instant, filter uint32, f *ipc.RequestFa
 	}
 	switch f.Segment.Kind {
 	case ipc.SegmentOpen:
-		e.connections.open(now, filter, f)
-		return ipc.ReasonNone
-	case ipc.SegmentBare:
-		e.requestConnection(now, filter, f) // not idle
-		return ipc.ReasonNone
+		return e.connections.open(now, filter, f)
+	case ipc.SegmentAgain, ipc.SegmentBare:
+		return e.bareRequest(now, filter, f)
 	case ipc.SegmentData:
 		_, reason := e.requestConnection(now, filter, f)
 		return reason
 	}
 	return ipc.ReasonNoConnection // not reached: the fact is valid
+}
+
+// bareRequest judges a segment without data. In a connection that is known it
+// must fit, or a server that keeps no state before the handshake's end (SYN
+// cookies) would take from it where both streams begin.
+func (e *Engine) bareRequest(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Reason {
+	conn := e.connections.find(now, keyOf(&f.Packet, 0, f.Src, f.Dst, f.SrcPort, f.DstPort))
+	switch {
+	case conn == nil: // nothing more passes of it but its end
+		return ipc.ReasonNone
+	case conn.filter != filter:
+		return ipc.ReasonNoConnection
+	case f.Segment.Kind == ipc.SegmentAgain: // a SYN carries nothing that could not fit
+		return ipc.ReasonNone
+	case f.Segment.Closes: // for who takes it nothing can follow
+		conn.requestsRefused = true
+		return ipc.ReasonNone
+	case !conn.confirmed || !f.Segment.Known || f.Segment.Number != conn.number:
+		return ipc.ReasonNoConnection
+	}
+	return conn.fit(f.Numbers)
 }
 
 // requestConnection is the connection of a segment with data, and why the
@@ -130,10 +154,10 @@ func (e *Engine) requestConnection(now ipc.Instant, filter uint32, f *ipc.Reques
 		return nil, ipc.ReasonNoConnection
 	case conn.requestsRefused:
 		return conn, ipc.ReasonConnRefused
-	case !conn.confirmed:
+	case !conn.confirmed || f.Segment.Number != conn.number:
 		return conn, ipc.ReasonNoConnection
 	}
-	return conn, ipc.ReasonNone
+	return conn, conn.fit(append(f.Segment.AlsoAt, f.Numbers)...)
 }
 
 // responseSegment judges one fact of a TCP segment of a response queue. After
@@ -150,13 +174,27 @@ func (e *Engine) responseSegment(now ipc.Instant, f *ipc.ResponseFact, p *Plan) 
 	case kind == ipc.SegmentOpen:
 		conn.confirmed, conn.server = true, f.Segment.Server
 	case kind == ipc.SegmentMessage:
-		p.connection = conn
 		reason = e.responseMessage(now, f, p)
 	}
-	if conn != nil && reason != ipc.ReasonNone && (f.Segment.Kind == ipc.SegmentMessage || f.Segment.Kind == ipc.SegmentHalt) {
+	p.connection, p.segment = conn, f
+	// What comes by another interface is of another stream to the parser.
+	ours := conn != nil && conn.confirmed && f.Segment.Server == conn.server && reason != ipc.ReasonInterface
+	if ours && reason != ipc.ReasonNone && endsResponses(f) {
 		conn.responsesRefused = true
 	}
 	return reason
+}
+
+// endsResponses reports whether nothing of a server's stream may pass after a
+// fact that is refused: its parser holds what it brought for a part of the stream.
+func endsResponses(f *ipc.ResponseFact) bool {
+	switch f.Segment.Kind {
+	case ipc.SegmentMessage, ipc.SegmentHalt:
+		return true
+	case ipc.SegmentData:
+		return f.Drop == ipc.ReasonNone
+	}
+	return false
 }
 
 // responseConnection is the connection of a response's segment, if it is
@@ -173,13 +211,17 @@ func (e *Engine) responseConnection(now ipc.Instant, f *ipc.ResponseFact, p *Pla
 	case !e.mayAsk(conn.filter, f.Src):
 		return conn, ipc.ReasonResolverNotTrusted
 	case kind == ipc.SegmentBare:
+	case kind == ipc.SegmentAgain:
+		if !conn.confirmed || f.Segment.Server != conn.server {
+			return conn, ipc.ReasonNoConnection
+		}
 	case kind == ipc.SegmentOpen:
 		if conn.confirmed || f.Segment.Number != conn.number || conn.hasStale && f.Segment.Server == conn.stale {
 			return conn, ipc.ReasonNoConnection
 		}
 	case conn.responsesRefused:
 		return conn, ipc.ReasonConnRefused
-	case !conn.confirmed:
+	case !conn.confirmed || f.Segment.Server != conn.server:
 		return conn, ipc.ReasonNoConnection
 	}
 	return conn, ipc.ReasonNone

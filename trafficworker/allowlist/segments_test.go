@@ -11,23 +11,27 @@ import (
 func segment(kind ipc.SegmentKind, handle uint32) *ipc.RequestFact {
 	f := query(handle)
 	f.Proto, f.TxID, f.Segment.Kind = ipc.ProtoTCP, 0, kind
-	if kind == ipc.SegmentOpen {
-		f.Segment.Number = 100
-	}
+	f.Segment.Number, f.Segment.Known = 100, kind == ipc.SegmentBare
+	f.Numbers = atBegin
 	return f
 }
+
+// atBegin are the numbers of a segment at the beginning of a stream that is
+// confirmed with the number 0.
+var atBegin = ipc.Numbers{Seq: 101, Ack: 1}
 
 // streamQuery is query by TCP.
 func streamQuery(handle uint32, names ...string) *ipc.RequestFact {
 	f := query(handle, names...)
-	f.Proto, f.Segment.Kind = ipc.ProtoTCP, ipc.SegmentMessage
+	f.Proto, f.Segment = ipc.ProtoTCP, ipc.Segment{Kind: ipc.SegmentMessage, Number: 100}
+	f.Numbers = atBegin
 	return f
 }
 
 // streamReply is an answer to it, or with another kind a segment of its server.
 func streamReply(q *ipc.RequestFact, kind ipc.SegmentKind) *answer {
 	a := reply(q)
-	a.Segment.Kind = kind
+	a.Segment.Kind, a.Segment.Known = kind, kind == ipc.SegmentBare
 	if kind == ipc.SegmentOpen {
 		a.Segment.Number = 100
 	}
@@ -135,7 +139,7 @@ func TestSegmentsOfOthers(t *testing.T) {
 	p := testPolicy()
 	p.Resolvers = []ipc.Address{ipc.AddressOf(ip("10.0.0.54"))}
 	e := testEngine(t, p)
-	for _, kind := range []ipc.SegmentKind{ipc.SegmentOpen, ipc.SegmentBare} {
+	for _, kind := range []ipc.SegmentKind{ipc.SegmentBare, ipc.SegmentOpen} {
 		wantSegment(t, "to a server that is not trusted", e, start, segment(kind, handleWeb), ipc.ReasonResolverNotTrusted)
 		wantSegment(t, "of a filter that grants nothing", e, start, segment(kind, handleAll), ipc.ReasonNone)
 	}
@@ -165,7 +169,7 @@ func TestSegmentsOfOthers(t *testing.T) {
 	elsewhere = streamReply(q, ipc.SegmentMessage)
 	elsewhere.InIf = 9
 	wantReason(t, "an answer from elsewhere", respond(t, e, start, elsewhere).Outcome, ipc.ReasonInterface)
-	wantReason(t, "the same from the server", respond(t, e, start, streamReply(q, ipc.SegmentData)).Outcome, ipc.ReasonConnRefused)
+	wantReason(t, "the same from the server", respond(t, e, start, streamReply(q, ipc.SegmentMessage)).Outcome, ipc.ReasonNone)
 	related := segment(ipc.SegmentBare, handleWeb)
 	related.State = ipc.ConnOther
 	wantSegment(t, "a related one", e, start, related, ipc.ReasonConnState)

@@ -1,0 +1,205 @@
+package dnsworker
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/name"
+	"github.com/capnspacehook/egress-eddie/trafficworker/allowlist"
+)
+
+// bothWays is both parsers and a holder of filters that allow good.test.
+type bothWays struct {
+	t    *testing.T
+	now  ipc.Instant
+	id   uint32
+	last ipc.Reason
+
+	grants    []ipc.Grants
+	requests  *requestStreams
+	responses *responseStreams
+}
+
+func newBothWays(t *testing.T, filters int) *bothWays {
+	n, err := name.FromWire([]byte("\x04good\x04test\x00"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := &ipc.Policy{
+		Settings: ipc.Settings{InterfaceCheck: true},
+		Queues:   []ipc.Queue{{Handle: 1, Number: 1, Kind: ipc.QueueRequests}, {Handle: 2, Number: 2, Kind: ipc.QueueResponses}},
+	}
+	for i := range filters {
+		policy.Filters = append(policy.Filters, ipc.Filter{Index: uint32(i), Name: fmt.Sprint("f", i), AllowAnswersFor: time.Minute})
+		policy.Hostnames = append(policy.Hostnames, ipc.Tree(n))
+	}
+	e, err := allowlist.New(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &bothWays{t: t, now: testStart}
+	var batch []*ipc.RequestFact
+	p.requests = newRequestStreams(policy, NewParser(false), func(f *ipc.RequestFact) error {
+		valid(t, f)
+		if batch = append(batch, f); f.Segment.More {
+			return nil
+		}
+		o, err := e.Requests(p.now, batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		batch, p.last = nil, o[0].Reason
+		return nil
+	})
+	p.responses = newResponseStreams(NewParser(false), func(f *ipc.ResponseFact) error {
+		valid(t, f)
+		plan, err := e.Response(p.now, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.grants = append(p.grants, plan.Grants...)
+		e.Commit(p.now, &plan)
+		p.last = plan.Reason
+		return nil
+	})
+	return p
+}
+
+func (p *bothWays) client(port uint16, seq, ack uint32, flags uint8, data []byte) ipc.Reason {
+	p.t.Helper()
+	p.id, p.now = p.id+1, p.now.Add(time.Microsecond)
+	if err := p.requests.packet(p.now, Meta{Handle: 1, ID: p.id, InIf: 5, OutIf: 3}, tcpPacket(port, false, seq, ack, flags, data)); err != nil {
+		p.t.Fatal(err)
+	}
+	return p.last
+}
+
+func (p *bothWays) server(from uint32, port uint16, seq, ack uint32, flags uint8, data []byte) ipc.Reason {
+	p.t.Helper()
+	p.id, p.now = p.id+1, p.now.Add(time.Microsecond)
+	if err := p.responses.packet(p.now, Meta{Handle: 2, ID: p.id, InIf: from, OutIf: 5}, tcpPacket(port, true, seq, ack, flags, data)); err != nil {
+		p.t.Fatal(err)
+	}
+	return p.last
+}
+
+// TestRefusedSynAck: a SYN-ACK that the holder refuses moves the stream of
+// responses nowhere. (The parser begins anew with it.)
+func TestRefusedSynAck(t *testing.T) {
+	const isn, its, skip = 1000, 77, 50
+	for what, forge := range map[string]func(p *bothWays) ipc.Reason{
+		"by another interface":           func(p *bothWays) ipc.Reason { return p.server(5, 4000, its+skip, isn+1, tcpSYN|tcpACK, nil) },
+		"of a connection that has begun": func(p *bothWays) ipc.Reason { return p.server(3, 4000, its+skip, isn+1, tcpSYN|tcpACK, nil) },
+		"for another SYN":                func(p *bothWays) ipc.Reason { return p.server(3, 4000, its+skip, isn+7, tcpSYN|tcpACK, nil) },
+	} {
+		p := newBothWays(t, 1)
+		p.client(4000, isn, 0, tcpSYN, nil)
+		p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+		if reason := p.client(4000, isn+1, its+1, tcpACK, inStream(query(t, "a.good.test.", typeA))); reason != ipc.ReasonNone {
+			t.Fatal(reason)
+		}
+		if reason := forge(p); reason == ipc.ReasonNone {
+			t.Fatalf("%s: it passes", what)
+		}
+		// The server sends skip octets, of which the filter takes no notice, and
+		// behind them what looks like an answer.
+		p.server(3, 4000, its+1+skip, isn+1, tcpACK, inStream(answer(t, "a.good.test.", typeA, "a.good.test. 60 IN A 203.0.113.9")))
+		if len(p.grants) > 0 {
+			t.Errorf("%s: the server's octets %d and following are taken for its first, and open an address", what, skip)
+		}
+	}
+}
+
+// TestCookieBeginsAnywhere: a server with SYN cookies takes the place where both
+// streams begin from the segment that ends the handshake. What it acknowledges
+// the server has not sent: nothing else shows that it does not fit.
+func TestCookieBeginsAnywhere(t *testing.T) {
+	const isn, its, skip = 1000, 77, 50
+	p := newBothWays(t, 1)
+	p.client(4000, isn, 0, tcpSYN, nil)
+	p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+	if p.client(4000, isn+1+skip, its+1+skip, tcpACK, nil) == ipc.ReasonNone {
+		t.Errorf("an acknowledgement passes of %d octets that the server has not sent, and behind %d that the client has not", skip, skip)
+	}
+	q := inStream(query(t, "a.good.test.", typeA))
+	if p.client(4000, isn+1, its+1+skip, tcpACK, q) == ipc.ReasonNone {
+		t.Error("and so does data")
+	}
+}
+
+// TestSynAckAgainEvicted is TestSynAckAgain with a holder that has forgotten the
+// connection before: with 32 filters, 128 SYNs do that while a SYN-ACK is on its
+// way.
+func TestSynAckAgainEvicted(t *testing.T) {
+	p := newBothWays(t, 32)
+	const isn, its = 1000, 77
+	p.client(4000, isn, 0, tcpSYN, nil)
+	p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+	for port := range uint16(maxResponseStreams) { // makes the parser of responses forget
+		if port%100 == 99 {
+			p.client(4000, isn+999, 1, tcpACK, []byte("x"))
+			p.client(4000, isn+1, 1, tcpACK, nil)
+		}
+		p.client(5000+port, 1, 0, tcpSYN, nil)
+		p.server(3, 5000+port, 1, 2, tcpSYN|tcpACK, nil)
+	}
+	// The server's SYN-ACK, sent again after a second, is on its way from here.
+	plain := inStream(fat(t, len(query(t, "a.good.test.", typeA))+15, nil))
+	if reason := p.client(4000, isn+1, its+1, tcpACK, plain); reason != ipc.ReasonNone {
+		t.Fatalf("an allowed query: %v", reason)
+	}
+	p.client(4000, isn+1+uint32(len(plain)), 0, tcpRST, nil) // with a checksum that the server does not take
+	begin := p.now
+	for port := range uint16(128) {
+		p.client(20000+port, 1, 0, tcpSYN, nil)
+	}
+	p.client(4000, isn, 0, tcpSYN, nil) // the server answers with a challenge ACK
+	p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+	hidden := inStream(query(t, "secret.evil.test.", typeA))
+	if p.client(4000, isn+1, its+1, tcpACK, inStream(fat(t, len(plain)-lengthSize+len(hidden), hidden))) == ipc.ReasonNone {
+		t.Errorf("octets of %q left at place %d, where the server waits for a query; 130 packets while the SYN-ACK is on its way (%v)", hidden, len(plain), p.now-begin)
+	}
+}
+
+// TestForgedPartOfAnswer: what the holder refuses for its interface is no part of
+// the server's stream. The container forges the beginning of an answer where the
+// server's first segment was lost (or came while a forged RST had the parser
+// forget the connection), and acknowledges it to the server, which sends the end.
+func TestForgedPartOfAnswer(t *testing.T) {
+	const isn, its = 1000, 77
+	p := newBothWays(t, 1)
+	p.client(4000, isn, 0, tcpSYN, nil)
+	p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+	if reason := p.client(4000, isn+1, its+1, tcpACK, inStream(query(t, "a.good.test.", typeA))); reason != ipc.ReasonNone {
+		t.Fatal(reason)
+	}
+	wire := inStream(answer(t, "a.good.test.", typeA, "a.good.test. 60 IN A 203.0.113.9", "a.good.test. 60 IN A 198.51.100.1"))
+	head := len(wire) - 4
+	if reason := p.server(5, 4000, its+1, isn+1, tcpACK, wire[:head]); reason == ipc.ReasonNone {
+		t.Fatal("it passes")
+	}
+	p.server(3, 4000, its+1+uint32(head), isn+1, tcpACK, wire[head:])
+	if len(p.grants) > 0 {
+		t.Errorf("%d octets of an answer that were refused and the last 4 open addresses", head)
+	}
+}
+
+// TestForgedRST: a RST that the holder refuses for its interface ends nothing.
+func TestForgedRST(t *testing.T) {
+	const isn, its = 1000, 77
+	p := newBothWays(t, 1)
+	p.client(4000, isn, 0, tcpSYN, nil)
+	p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+	q := inStream(query(t, "a.good.test.", typeA))
+	if reason := p.client(4000, isn+1, its+1, tcpACK, q); reason != ipc.ReasonNone {
+		t.Fatal(reason)
+	}
+	if reason := p.server(5, 4000, its+1, 0, tcpRST, nil); reason != ipc.ReasonInterface {
+		t.Fatal(reason)
+	}
+	if reason := p.server(3, 4000, its+1, isn+1, tcpACK, inStream(answer(t, "a.good.test.", typeA, "a.good.test. 60 IN A 198.51.100.1"))); reason != ipc.ReasonNone {
+		t.Errorf("the server's answer: %v", reason)
+	}
+}

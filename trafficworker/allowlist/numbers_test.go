@@ -1,0 +1,179 @@
+package allowlist
+
+import (
+	"testing"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// at is a segment with these numbers relative to where the two streams begin.
+func at(f *ipc.RequestFact, place, acked uint32) *ipc.RequestFact {
+	f.Numbers = ipc.Numbers{Seq: 101 + place, Ack: 1 + acked}
+	return f
+}
+
+// fromServer is a segment of the server's that acknowledges so much.
+func fromServer(q *ipc.RequestFact, kind ipc.SegmentKind, acked uint32) *answer {
+	a := streamReply(q, kind)
+	a.Ack = 101 + acked
+	return a
+}
+
+// TestAcknowledged: what a client acknowledges has passed, in every segment of it.
+func TestAcknowledged(t *testing.T) {
+	e := testEngine(t, testPolicy())
+	connect(t, e, start, handleWeb)
+	for _, kind := range []ipc.SegmentKind{ipc.SegmentBare, ipc.SegmentData} {
+		wantSegment(t, "of nothing", e, start, at(segment(kind, handleWeb), 0, 0), ipc.ReasonNone)
+		wantSegment(t, "of an octet", e, start, at(segment(kind, handleWeb), 0, 1), ipc.ReasonNumbers)
+		wantSegment(t, "of what was before", e, start, at(segment(kind, handleWeb), 0, 1<<32-1), ipc.ReasonNumbers)
+	}
+	q := streamQuery(handleWeb, "example.com")
+	wantSegment(t, "a query", e, start, q, ipc.ReasonNone)
+	part := fromServer(q, ipc.SegmentData, 30)
+	part.Segment.Reach = 20
+	e.Commit(start, respond(t, e, start, part))
+	wantSegment(t, "of what has passed", e, start, at(segment(ipc.SegmentBare, handleWeb), 30, 20), ipc.ReasonNone)
+	wantSegment(t, "of less", e, start, at(segment(ipc.SegmentBare, handleWeb), 30, 19), ipc.ReasonNone)
+	wantSegment(t, "of more", e, start, at(segment(ipc.SegmentBare, handleWeb), 30, 21), ipc.ReasonNumbers)
+
+	// What is refused has not passed.
+	part = fromServer(q, ipc.SegmentData, 30)
+	part.Segment.Reach, part.InIf = 50, 9
+	wantReason(t, "from elsewhere", respond(t, e, start, part).Outcome, ipc.ReasonInterface)
+	wantSegment(t, "of what was refused", e, start, at(segment(ipc.SegmentBare, handleWeb), 30, 50), ipc.ReasonNumbers)
+
+	// One of several packets.
+	held := at(streamQuery(handleWeb, "example.com"), 50, 20)
+	held.Segment.Also = []ipc.PacketID{{Handle: handleWeb, ID: 7}, {Handle: handleWeb, ID: 8}}
+	held.Segment.AlsoAt = []ipc.Numbers{{Seq: 131, Ack: 21}, {Seq: 141, Ack: 22}}
+	wantSegment(t, "of a packet beside", e, start, held, ipc.ReasonNumbers)
+	wantSegment(t, "and what is after it", e, start, at(segment(ipc.SegmentData, handleWeb), 30, 20), ipc.ReasonConnRefused)
+}
+
+// TestEarly: until the server has acknowledged something, a segment stands where
+// the stream begins, or as far behind as no cookie's neighbour is. A query that
+// comes too early is judged, and passes when it comes again.
+func TestEarly(t *testing.T) {
+	e := testEngine(t, testPolicy())
+	connect(t, e, start, handleWeb)
+	for place, want := range map[uint32]ipc.Reason{
+		0: ipc.ReasonNone, 1: ipc.ReasonEarly, 2: ipc.ReasonEarly, 15: ipc.ReasonEarly, 16: ipc.ReasonNone, 1<<16 - 1: ipc.ReasonNone,
+		1 << 16: ipc.ReasonEarly, 1 << 24: ipc.ReasonEarly, 1<<32 - 1: ipc.ReasonEarly,
+	} {
+		for _, kind := range []ipc.SegmentKind{ipc.SegmentBare, ipc.SegmentData} {
+			if o := hand(t, e, start, at(segment(kind, handleWeb), place, 0))[0]; o.Reason != want {
+				t.Errorf("kind %d at place %d: %v, want %v", kind, place, o.Reason, want)
+			}
+		}
+	}
+	q := at(streamQuery(handleWeb, "example.com"), 2, 0)
+	wantSegment(t, "a query behind its length", e, start, q, ipc.ReasonEarly)
+	wantReason(t, "an acknowledgement", respond(t, e, start, fromServer(q, ipc.SegmentBare, 0)).Outcome, ipc.ReasonNone)
+	wantSegment(t, "of nothing", e, start, at(segment(ipc.SegmentData, handleWeb), 2, 0), ipc.ReasonEarly)
+	forged := fromServer(q, ipc.SegmentBare, 2)
+	forged.Segment.Server = 5
+	e.Commit(start, respond(t, e, start, forged))
+	unknown := fromServer(q, ipc.SegmentBare, 2)
+	unknown.Segment.Known = false
+	e.Commit(start, respond(t, e, start, unknown))
+	wantSegment(t, "of another stream", e, start, at(segment(ipc.SegmentData, handleWeb), 2, 0), ipc.ReasonEarly)
+	e.Commit(start, respond(t, e, start, fromServer(q, ipc.SegmentBare, 2)))
+	wantSegment(t, "again, when the length is acknowledged", e, start, at(segment(ipc.SegmentData, handleWeb), 2, 0), ipc.ReasonNone)
+	wantReason(t, "its answer", respond(t, e, start, fromServer(q, ipc.SegmentMessage, 34)).Outcome, ipc.ReasonNone)
+
+	bad := at(streamQuery(handleWeb, "evil.test"), 1, 0)
+	e = testEngine(t, testPolicy())
+	connect(t, e, start, handleWeb)
+	wantSegment(t, "one that is not allowed", e, start, bad, ipc.ReasonNameNotAllowed)
+	wantSegment(t, "and what is after it", e, start, segment(ipc.SegmentData, handleWeb), ipc.ReasonConnRefused)
+}
+
+// TestClosed: after either side has ended a connection no data of the client
+// passes, whatever the other side still takes it for.
+func TestClosed(t *testing.T) {
+	for what, end := range map[string]func(e *Engine){
+		"a RST of the client": func(e *Engine) {
+			rst := segment(ipc.SegmentBare, handleWeb)
+			rst.Segment.Closes, rst.Numbers = true, ipc.Numbers{Seq: 5}
+			wantSegment(t, "RST", e, start, rst, ipc.ReasonNone)
+		},
+		"FIN or RST of the server": func(e *Engine) {
+			fin := fromServer(streamQuery(handleWeb, "example.com"), ipc.SegmentBare, 0)
+			fin.Segment.Closes = true
+			e.Commit(start, respond(t, e, start, fin))
+		},
+	} {
+		e := testEngine(t, testPolicy())
+		connect(t, e, start, handleWeb)
+		end(e)
+		wantSegment(t, what, e, start, streamQuery(handleWeb, "example.com"), ipc.ReasonConnRefused)
+		wantSegment(t, what+", a length", e, start, segment(ipc.SegmentData, handleWeb), ipc.ReasonConnRefused)
+		wantSegment(t, what+", the client's FIN", e, start, segment(ipc.SegmentBare, handleWeb), ipc.ReasonNone)
+	}
+}
+
+// TestRefusedPart: a part of an answer that is refused takes the rest along,
+// since its parser holds it for a part of the stream.
+func TestRefusedPart(t *testing.T) {
+	e := testEngine(t, testPolicy())
+	connect(t, e, start, handleWeb)
+	q := streamQuery(handleWeb, "example.com")
+	wantSegment(t, "a query", e, start, q, ipc.ReasonNone)
+	part := fromServer(q, ipc.SegmentData, 30)
+	part.State = ipc.ConnOther
+	wantReason(t, "in another state", respond(t, e, start, part).Outcome, ipc.ReasonConnState)
+	wantReason(t, "the rest", respond(t, e, start, fromServer(q, ipc.SegmentMessage, 30)).Outcome, ipc.ReasonConnRefused)
+}
+
+// TestStreamsOfOthers: facts of a stream that is not the connection's.
+func TestStreamsOfOthers(t *testing.T) {
+	e := testEngine(t, testPolicy())
+	connect(t, e, start, handleWeb)
+	q := streamQuery(handleWeb, "example.com")
+	wantSegment(t, "a query", e, start, q, ipc.ReasonNone)
+	for _, kind := range []ipc.SegmentKind{ipc.SegmentData, ipc.SegmentMessage, ipc.SegmentAgain} {
+		a := fromServer(q, kind, 30)
+		a.Segment.Server = 50
+		wantReason(t, "the server's", respond(t, e, start, a).Outcome, ipc.ReasonNoConnection)
+	}
+	wantReason(t, "its own", respond(t, e, start, fromServer(q, ipc.SegmentMessage, 30)).Outcome, ipc.ReasonNone)
+	for _, kind := range []ipc.SegmentKind{ipc.SegmentBare, ipc.SegmentData} {
+		f := segment(kind, handleWeb)
+		f.Segment.Number = 99
+		wantSegment(t, "the client's", e, start, f, ipc.ReasonNoConnection)
+	}
+	forgotten := segment(ipc.SegmentBare, handleWeb)
+	forgotten.Segment.Known, forgotten.Segment.Number = false, 0
+	wantSegment(t, "what its parser has forgotten", e, start, forgotten, ipc.ReasonNoConnection)
+	wantSegment(t, "of another filter", e, start, segment(ipc.SegmentBare, handleApt), ipc.ReasonNoConnection)
+}
+
+// TestRoomOfThoseInUse: a confirmed connection that was used just now makes no
+// room for another; one that was not confirmed does.
+func TestRoomOfThoseInUse(t *testing.T) {
+	e := testEngine(t, testPolicy())
+	e.connections.room = 3
+	syn := func(port uint16, confirmed bool) ipc.Reason {
+		s := segment(ipc.SegmentOpen, handleWeb)
+		s.SrcPort = port
+		reason := hand(t, e, start, s)[0].Reason
+		if confirmed {
+			wantReason(t, "SYN-ACK", respond(t, e, start, streamReply(s, ipc.SegmentOpen)).Outcome, ipc.ReasonNone)
+		}
+		return reason
+	}
+	syn(1, true)
+	syn(2, false)
+	syn(3, true)
+	if got := syn(4, true); got != ipc.ReasonNone || len(e.connections.byKey) != 3 {
+		t.Errorf("with one that is not confirmed: %v, %d", got, len(e.connections.byKey))
+	}
+	if got := syn(5, false); got != ipc.ReasonConnectionsFull {
+		t.Errorf("with all in use: %v", got)
+	}
+	start := start.Add(inUseFor)
+	s := segment(ipc.SegmentOpen, handleWeb)
+	s.SrcPort = 6
+	wantSegment(t, "a little later", e, start, s, ipc.ReasonNone)
+}
