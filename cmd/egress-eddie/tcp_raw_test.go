@@ -146,7 +146,7 @@ func TestTCPSegments(t *testing.T) {
 		g.send(0, wire[:20])
 		g.send(0, wire[:20])
 		g.dropped(f, "copy of a TCP segment that waits")
-		g.send(10, wire[10:]) // overlaps what is held
+		g.send(16, wire[16:]) // overlaps what is held
 		arrives(0, wire)
 		g.decided(f, func() { g.send(0, wire) })
 		g.decided(f, func() { g.send(5, wire[5:]) })
