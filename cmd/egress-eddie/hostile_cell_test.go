@@ -47,11 +47,11 @@ func TestOwnedVerdict(t *testing.T) {
 // anything is handed to anybody.
 func TestOwnedNoCell(t *testing.T) {
 	t.Parallel()
-	for _, role := range ipc.Children {
+	for _, role := range ipc.AllChildren {
 		t.Run(string(role), func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
-			cmd := exec.Command(standIn(t, role, "no-cell"), "-c", configFile(t, ownedConfig().String()), "-log-format", "json")
+			cmd := exec.Command(standIn(t, role, "no-cell"), "-c", configFile(t, configWith(role).String()), "-log-format", "json")
 			l.daemon = startCommand(t, l.client, cmd)
 			l.daemon.expectExit(70)
 			if !l.daemon.wait(t, patience) {

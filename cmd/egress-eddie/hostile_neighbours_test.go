@@ -299,10 +299,10 @@ func TestOwnedMute(t *testing.T) {
 // 32 threads (RLIMIT_NPROC), and a session of its own, by which the kernel
 // groups processes where it does (sched_autogroup).
 func TestOwnedSpin(t *testing.T) {
-	for _, role := range []ipc.Role{ipc.RoleRequests, ipc.RoleTraffic} {
+	for _, role := range []ipc.Role{ipc.RoleRequests, ipc.RoleTraffic, ipc.RoleResolver} {
 		t.Run(string(role), func(t *testing.T) {
-			o := ownedLab(t, role, "spin", ownedConfig())
-			if role == ipc.RoleRequests {
+			o := ownedLab(t, role, "spin", configWith(role))
+			if role != ipc.RoleTraffic {
 				o.open()
 			}
 			o.setOff()
@@ -310,9 +310,10 @@ func TestOwnedSpin(t *testing.T) {
 			if !eventually(func() bool { return threads() >= 24 }) {
 				t.Fatalf("%d threads run", threads())
 			}
-			if role == ipc.RoleTraffic {
+			if role != ipc.RoleRequests {
 				requireInTime(t, "questions", o.lookups(100), lateness)
-			} else {
+			}
+			if role != ipc.RoleTraffic {
 				p := o.pulse(o.f.web(1), often)
 				p.beats(t, 500)
 				p.inTime(t, lateness)
@@ -351,22 +352,38 @@ func TestOwnedDescriptors(t *testing.T) {
 	o.outside("go.again.example.com")
 }
 
+// A resolver that has no number left for the socket that it is given dies of
+// that: the kernel does not hand it over.
+func TestOwnedResolverDescriptors(t *testing.T) {
+	t.Parallel()
+	o := ownedLab(t, ipc.RoleResolver, "descriptors", askingConfig())
+	o.setOff()
+	o.ends(noticed(ipc.RoleResolver, "control message cut: no room for a descriptor"))
+	o.honestQuestions()
+	o.cachedOnly()
+}
+
 // A process that takes all memory that it can get dies at its limit, alone;
 // the tree says so and ends.
 func TestOwnedMemory(t *testing.T) {
 	t.Parallel()
-	o := ownedLab(t, ipc.RoleRequests, "memory", ownedConfig())
-	o.setOff()
-	most := 0
-	for !o.daemon.gone() {
-		most = max(most, rss(o.p.children[ipc.RoleRequests]))
-		runtime.Gosched()
+	for role, limit := range map[ipc.Role]int{ipc.RoleRequests: 512 << 10, ipc.RoleResolver: 256 << 10} { // KiB
+		t.Run(string(role), func(t *testing.T) {
+			t.Parallel()
+			o := ownedLab(t, role, "memory", configWith(role))
+			o.setOff()
+			most := 0
+			for !o.daemon.gone() {
+				most = max(most, rss(o.p.children[role]))
+				runtime.Gosched()
+			}
+			o.ends(end{role, "died: exit status 2", "out of memory"})
+			if most < 64<<10 || most > limit+limit/5 {
+				t.Errorf("it had %d KiB at most, with a limit of %d", most, limit)
+			}
+			o.outside("go.example.com")
+		})
 	}
-	o.ends(end{ipc.RoleRequests, "died: exit status 2", "out of memory"})
-	if most < 64<<10 || most > 600<<10 {
-		t.Errorf("it had %d KiB at most, with a limit of 512 MiB", most)
-	}
-	o.outside("go.example.com")
 }
 
 // rss is what a process has in memory, in KiB.
@@ -380,8 +397,13 @@ func rss(pid int) (kib int) {
 // A process that makes threads without end dies of its limit.
 func TestOwnedThreads(t *testing.T) {
 	t.Parallel()
-	o := ownedLab(t, ipc.RoleResponses, "threads", ownedConfig())
-	o.setOff()
-	o.ends(end{ipc.RoleResponses, "died: exit status 2", "failed to create new OS thread"})
-	o.asker.nothing()
+	for _, role := range []ipc.Role{ipc.RoleResponses, ipc.RoleResolver} {
+		t.Run(string(role), func(t *testing.T) {
+			t.Parallel()
+			o := ownedLab(t, role, "threads", configWith(role))
+			o.setOff()
+			o.ends(end{role, "died: exit status 2", "failed to create new OS thread"})
+			o.asker.nothing()
+		})
+	}
 }

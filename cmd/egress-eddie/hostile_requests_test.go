@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
@@ -147,4 +148,54 @@ func TestOwnedRequestsEmptyPacket(t *testing.T) {
 	o.ends(noticed(ipc.RoleAllowlist, "allowlist: descriptor 5: an empty packet"))
 	o.outside("go.example.com")
 	o.outside("later.example.com")
+}
+
+// With a packet of the daemon's own queue it is no different: any question
+// leaves that is told to be what is being looked up, and nothing comes of it.
+// Nor is what is known already let out under its name.
+func TestOwnedRequestsSelf(t *testing.T) {
+	t.Parallel()
+	for _, attack := range []string{"self-lie", "self-cached"} {
+		t.Run(attack, func(t *testing.T) {
+			t.Parallel()
+			o := ownedLab(t, ipc.RoleRequests, attack, askingConfig())
+			o.cachedAnswer(t, "cdn.test", o.f.web(1))
+			if !eventually(func() bool { return o.resolver.asked("held.cdn.test") > 0 }) {
+				t.Fatal("nothing is being looked up")
+			}
+			o.asker.mark()
+			o.ask("go.evil.test")
+			if attack == "self-cached" {
+				o.daemon.sees(t, eventRequest, fields{"queue": selfQueue(o.f), "name": "cdn.test", "verdict": "drop", "reason": notAsked})
+				o.outside("go.evil.test")
+			} else {
+				o.daemon.sees(t, eventRequest, fields{"queue": selfQueue(o.f), "name": "held.cdn.test", "dst": o.f.dns(), "src": o.asker.at, "verdict": "accept"})
+				o.daemon.sees(t, eventResponse, fields{"name": "go.evil.test", "verdict": "drop", "reason": "no pending request", "granted": nil})
+				if o.resolver.asked("go.evil.test") != 1 {
+					t.Error("the request did not leave")
+				}
+			}
+			o.cachedOnly()
+			o.isShut(t, o.f.web(8))
+			o.resolves(t, o.f, "honest.example.com", typeOf(o.f), o.f.web(1))
+			o.idle(t)
+		})
+	}
+}
+
+// Packets of the daemon's own queue and of a filter's are not decided together.
+func TestOwnedRequestsSelfSegments(t *testing.T) {
+	t.Parallel()
+	for attack, handle := range map[string]int{"segment-self": 3, "segment-not-self": 5} {
+		t.Run(attack, func(t *testing.T) {
+			t.Parallel()
+			o := ownedLab(t, ipc.RoleRequests, attack, askingConfig())
+			if attack == "segment-not-self" {
+				o.asker.mark()
+			}
+			o.setOff()
+			o.ends(noticed(ipc.RoleAllowlist, fmt.Sprintf("allowlist: a request decides a packet of handle %d, which is not of its filter", handle)))
+			o.outside("go.example.com")
+		})
+	}
 }

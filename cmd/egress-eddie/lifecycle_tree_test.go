@@ -3,6 +3,7 @@ package main_test
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -114,10 +115,19 @@ func (d *daemon) processes(t *testing.T) processes {
 			p.children[ipc.Role(args[1])] = pid
 		}
 	}
-	if len(p.children) != len(ipc.Children) {
+	if !slices.Equal(slices.Sorted(maps.Keys(p.children)), slices.Sorted(slices.Values(p.roles()))) {
 		t.Fatalf("the children are %v", p.children)
 	}
 	return p
+}
+
+// roles are those that the children should have: whether there is a resolver
+// is for the test to know.
+func (p processes) roles() []ipc.Role {
+	if p.children[ipc.RoleResolver] == 0 {
+		return ipc.Children
+	}
+	return ipc.AllChildren
 }
 
 func commandLine(t *testing.T, pid int) []string {
@@ -132,7 +142,7 @@ func commandLine(t *testing.T, pid int) []string {
 // all is every process, the parent first.
 func (p processes) all() []int {
 	all := []int{p.parent}
-	for _, role := range ipc.Children {
+	for _, role := range p.roles() {
 		all = append(all, p.children[role])
 	}
 	return all
@@ -302,6 +312,31 @@ func opened(t *testing.T, f family) *lab {
 	}))
 	l.start(allowing("example.com"))
 	l.rules(standardRules)
+	l.resolves(t, f, "example.com", typeOf(f), f.web(1))
+	return l
+}
+
+// openedWith is a lab with a tree in which there is that role.
+func openedWith(t *testing.T, f family, role ipc.Role) *lab {
+	t.Helper()
+	if role == ipc.RoleResolver {
+		return openedAsking(t, f)
+	}
+	return opened(t, f)
+}
+
+// openedAsking is opened with a daemon that asks questions of its own: the
+// first web server is granted by somebody's, and by one about a cached name.
+func openedAsking(t *testing.T, f family) *lab {
+	t.Helper()
+	l := newLab(t)
+	address := func(name string) []string { return []string{fmt.Sprintf("%s 60 IN %s %v", name, f.record(), f.web(1))} }
+	l.resolver(f.resolver, zone(map[string][]string{
+		"example.com.": address("example.com."), "more.example.com.": address("more.example.com."), "cdn.test.": address("cdn.test."),
+	}))
+	l.rules(askingRules)
+	l.start(asking(f, filter{allowed: []string{"example.com"}, cached: []string{"cdn.test"}, more: "lookupUnknownIPs = true\n"}))
+	l.cachedAnswer(t, "cdn.test", f.web(1))
 	l.resolves(t, f, "example.com", typeOf(f), f.web(1))
 	return l
 }

@@ -313,6 +313,25 @@ func TestUnknownPrivate(t *testing.T) {
 	})
 }
 
+// mark gives an asker the daemon's mark.
+func (a *asker) mark() {
+	a.t.Helper()
+	option(a.t, a.conn, unix.SO_MARK, 0x20000000)
+}
+
+// option sets an option of a socket (socket(7)).
+func option(t *testing.T, conn *net.UDPConn, name, value int) {
+	t.Helper()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, name, value) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Whoever has the mark is on the daemon's own queue, and gets nothing by it.
 func TestSelfQueueOfOthers(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
@@ -326,14 +345,7 @@ func TestSelfQueueOfOthers(t *testing.T) {
 		l.daemon.sees(t, eventResponse, fields{"name": "cdn.test", "type": pick(f, "AAAA", "A"), "verdict": "accept"})
 
 		a := l.client.asker(t, f.client)
-		raw, err := a.conn.SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 0x20000000) })
-		if err != nil {
-			t.Fatal(err)
-		}
+		a.mark()
 		for _, n := range []string{"example.com", "cdn.test", "secret.cdn.test", "secret.in-addr.arpa", strings.TrimSuffix(reverse(f.web(7)), ".")} {
 			for _, record := range []uint16{typeOf(f), dns.TypePTR} {
 				a.send(f.dns(), question(n, record))

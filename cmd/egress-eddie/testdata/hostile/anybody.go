@@ -114,16 +114,23 @@ var exhausted error
 
 const spinners = 24
 
-// raw writes one packet as it is.
-func raw(fd int, packet []byte) error { return ipc.SendPacket(fd, packet) }
+// raw writes one packet as it is, and waits for room.
+func raw(fd int, packet []byte) error {
+	for {
+		if err := ipc.SendPacket(fd, packet); err != ipc.ErrWouldBlock {
+			return err
+		}
+		runtime.Gosched()
+	}
+}
 
 // frames are what no edge with gob on it must take.
 var frames = map[string]func() []byte{
-	"frame-nothing":  func() []byte { return nil },
-	"frame-garbage":  func() []byte { return bytes.Repeat([]byte{0xa5}, 1000) },
-	"frame-half":     func() []byte { return []byte{100, 1, 2, 3} },
-	"frame-oversize": func() []byte { return make([]byte, ipc.MaxFrame+1) },
-	"frame-type": func() []byte {
+	"nothing":  func() []byte { return nil },
+	"garbage":  func() []byte { return bytes.Repeat([]byte{0xa5}, 1000) },
+	"half":     func() []byte { return []byte{100, 1, 2, 3} },
+	"oversize": func() []byte { return make([]byte, ipc.MaxFrame+1) },
+	"type": func() []byte {
 		type Stranger struct{ A, B map[string][]int }
 		var b bytes.Buffer
 		if err := gob.NewEncoder(&b).Encode(Stranger{}); err != nil {
@@ -135,12 +142,17 @@ var frames = map[string]func() []byte{
 
 // framed adds the frames to the attacks of a role on its edge.
 func framed(fd int, attacks map[string]attack) map[string]attack {
+	return framedAs("frame-", fd, attacks)
+}
+
+// framedAs is framed for a role with more than one edge.
+func framedAs(prefix string, fd int, attacks map[string]attack) map[string]attack {
 	for what, frame := range frames {
-		attacks[what] = func(*moment) error { return raw(fd, frame()) }
+		attacks[prefix+what] = func(*moment) error { return raw(fd, frame()) }
 	}
-	attacks["frame-types"] = func(*moment) error {
+	attacks[prefix+"types"] = func(*moment) error {
 		for range 100_000 {
-			if err := raw(fd, frames["frame-type"]()); err != nil {
+			if err := raw(fd, frames["type"]()); err != nil {
 				return err
 			}
 		}

@@ -1,15 +1,17 @@
 package main
 
 import (
+	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 )
 
-// holderAttacks are those of an owned allowlist, on the trafficworker and on
-// the parent.
-var holderAttacks = framed(ipc.FDGrants, map[string]attack{
+// holderAttacks are those of an owned allowlist, on the trafficworker, on the
+// resolver and on the parent.
+var holderAttacks = framedAs("lookup-", ipc.FDLookups, framed(ipc.FDGrants, map[string]attack{
 	"handle-traffic": foreign(5),
 	"handle-never":   foreign(1 << 20),
 	"verdict-4": func(m *moment) error {
@@ -50,7 +52,31 @@ var holderAttacks = framed(ipc.FDGrants, map[string]attack{
 	"grant-port":    granted(func(g *ipc.Grants) { g.Port = ipc.Port{Number: 80, Proto: 1} }),
 	"grant-done":    granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsDone} }),
 	"another-edge":  func(m *moment) error { return ipc.NewRequestSender(ipc.FDGrants).Send(m.request) },
-})
+
+	// Lookups of the trafficworker's that are over: filter 1 has some where any does.
+	"settled-plain":  settled(func(g *ipc.Grants) { g.Filter = 0 }),
+	"settled-filter": settled(func(g *ipc.Grants) { g.Filter = 99 }),
+	"settled-long":   settled(func(g *ipc.Grants) { g.Until = ipc.Now().Add(2 * time.Minute) }),
+	"settled-past":   settled(func(g *ipc.Grants) { g.Until = -1 }),
+	"settled-port":   settled(func(g *ipc.Grants) { g.Port = ipc.Port{Number: 80} }),
+	"settled-meta":   settled(func(g *ipc.Grants) { g.V4 += "\xa9\xfe\xa9\xfe" }),
+	"settled-change": func(m *moment) error {
+		if err := toTraffic.Send(&ipc.Grants{Kind: ipc.GrantsChange}); err != nil {
+			return err
+		}
+		return settled(func(*ipc.Grants) {})(m)
+	},
+
+	// What the resolver is to ask.
+	"lookup-no-name": lookingUp(ipc.Lookup{Type: ipc.TypeA, Until: 1 << 62}),
+	"lookup-upper":   lookingUp(ipc.Lookup{Name: wire("EXAMPLE", "com"), Type: ipc.TypeA, Until: 1 << 62}),
+	"lookup-cut":     lookingUp(ipc.Lookup{Name: allowed[:4], Type: ipc.TypeA, Until: 1 << 62}),
+	"lookup-TXT":     lookingUp(ipc.Lookup{Name: allowed, Type: 16, Until: 1 << 62}),
+	"lookup-no-end":  lookingUp(ipc.Lookup{Name: allowed, Type: ipc.TypeA}),
+	"lookup-edge":    func(m *moment) error { return ipc.NewRequestSender(ipc.FDLookups).Send(m.request) },
+	"lookup-any":     lookUpAnything,
+	"lookup-flood":   floodLookups,
+}))
 
 // granted opens an address for filter 0 for as long as that may be, with
 // something changed, and lets the request pass.
@@ -94,4 +120,55 @@ func manyAddresses(i int) string {
 		b = append(b, 11, byte(n>>16), byte(n>>8), byte(n))
 	}
 	return string(b)
+}
+
+// settled says that an address of filter 1 has been looked up, with something
+// changed, and lets the request pass.
+func settled(change func(g *ipc.Grants)) attack {
+	return granted(func(g *ipc.Grants) {
+		*g = ipc.Grants{Kind: ipc.GrantsSettled, Filter: 1, Until: ipc.Now().Add(time.Second), V4: web8}
+		change(g)
+	})
+}
+
+// lookingUp has something asked, and lets the request pass.
+func lookingUp(l ipc.Lookup) attack {
+	return func(m *moment) error {
+		if err := toAsk.Send(&l); err != nil {
+			return err
+		}
+		return accept(&m.request.Packet)
+	}
+}
+
+// anyLookup is what no configuration names.
+var anyLookup = []ipc.Lookup{
+	{Name: secret.Name, Type: ipc.TypeA},
+	{Name: wire("other", "test"), Type: ipc.TypeAAAA},
+	{Name: wire("7", "100", "51", "198", "in-addr", "arpa"), Type: ipc.TypePTR},
+}
+
+// lookUpAnything has all asked that no configuration names.
+func lookUpAnything(m *moment) error {
+	for _, l := range anyLookup {
+		l.Until = ipc.Now().Add(ipc.MaxLookupTime)
+		if err := toAsk.Send(&l); err != nil {
+			return err
+		}
+	}
+	return accept(&m.request.Packet)
+}
+
+// floodLookups opens an address, and from then on has the resolver asked for
+// other names without end, whose questions it lets pass.
+func floodLookups(m *moment) error {
+	go func() {
+		for i := 0; ; i++ {
+			l := ipc.Lookup{Name: wire(fmt.Sprint("n", i), "evil", "test"), Type: ipc.TypeA, Until: 1 << 62}
+			for toAsk.Send(&l) == ipc.ErrWouldBlock {
+				runtime.Gosched()
+			}
+		}
+	}()
+	return granted(func(*ipc.Grants) {})(m)
 }

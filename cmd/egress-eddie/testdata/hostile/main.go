@@ -102,6 +102,7 @@ var workers = map[ipc.Role]func(*ipc.Policy, attack) child.Worker{
 	ipc.RoleResponses: newReader,
 	ipc.RoleTraffic:   newReader,
 	ipc.RoleAllowlist: newHolder,
+	ipc.RoleResolver:  newInquirer,
 }
 
 var attacks = map[ipc.Role]map[string]attack{
@@ -109,4 +110,5 @@ var attacks = map[ipc.Role]map[string]attack{
 	ipc.RoleResponses: responseAttacks,
 	ipc.RoleTraffic:   trafficAttacks,
 	ipc.RoleAllowlist: holderAttacks,
+	ipc.RoleResolver:  resolverAttacks,
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/name"
@@ -15,6 +16,16 @@ var requestAttacks = framed(ipc.FDRequests, map[string]attack{
 	"repeat": func(m *moment) error { claim(m.request); return repeat(m.request, 1000) },
 	"borrow": borrow,
 	"flood":  floodRequests,
+	// Claims that a packet of the daemon's own queue asks what is being looked up.
+	"self-lie": altered(func(f *ipc.RequestFact) {
+		f.Drop, f.Extras = ipc.ReasonNone, false
+		f.Questions = []ipc.Question{{Name: wire("held", "cdn", "test"), Type: ipc.TypeA, Class: 1}}
+	}),
+	"self-cached": altered(func(f *ipc.RequestFact) {
+		f.Questions = []ipc.Question{{Name: wire("cdn", "test"), Type: ipc.TypeA, Class: 1}}
+	}),
+	"segment-self":     altered(func(f *ipc.RequestFact) { segment(f, ipc.PacketID{Handle: 3, ID: 1}) }),
+	"segment-not-self": altered(func(f *ipc.RequestFact) { segment(f, ipc.PacketID{Handle: 5, ID: 1}) }),
 
 	"handle-none":     altered(func(f *ipc.RequestFact) { f.Handle = 0 }),
 	"handle-response": altered(func(f *ipc.RequestFact) { f.Handle = 1 }),
@@ -94,24 +105,23 @@ func repeat(f *ipc.RequestFact, times int) error {
 	return nil
 }
 
-// borrow has a packet of filter 0 go out under a name of its own, and claims
-// what it really asks for filter 1, which allows it.
+// borrow claims for filter 1, which allows it, what a packet of filter 0 really
+// asks, and has the packet go out under a name of its own.
 func borrow(m *moment) error {
-	asked := m.request.Questions[0]
-	claim(m.request)
-	if err := toHolder.Send(m.request); err != nil {
-		return err
-	}
 	f := *m.request
 	f.ID += 1 << 20
-	f.Questions = []ipc.Question{asked}
+	f.Questions = slices.Clone(f.Questions)
 	for _, q := range m.policy.Queues {
 		if q.Filter == 1 {
 			f.Handle = q.Handle
 			break
 		}
 	}
-	return toHolder.Send(&f)
+	if err := toHolder.Send(&f); err != nil { // first: the answer may be fast
+		return err
+	}
+	claim(m.request)
+	return toHolder.Send(m.request)
 }
 
 // floodRequests claims requests of packets that were never queued, each from

@@ -15,17 +15,18 @@ import (
 )
 
 // attack is what an owned process does when its moment comes: a question for
-// a name that begins with the label "go", the answer to one, or a datagram to
-// goPort. An error ends the process, with the error as its last words.
+// a name that begins with the label "go", the answer to one, the order to ask
+// one, or a datagram to goPort. An error ends the process, with the error as its last words.
 type attack func(m *moment) error
 
 // moment is what is at hand then.
 type moment struct {
 	policy   *ipc.Policy
-	queue    ipc.Queue // of the packet; the zero one in the allowlist
+	queue    ipc.Queue // of the packet; the zero one in the allowlist and the resolver
 	id       uint32
 	request  *ipc.RequestFact  // the request parser's and the allowlist's: the true fact
 	response *ipc.ResponseFact // the response parser's
+	lookup   *ipc.Lookup       // the resolver's: what it shall ask
 }
 
 // goPort is the destination port of the datagrams that set off an owned
@@ -40,6 +41,9 @@ var (
 	toHolder2 = ipc.NewResponseSender(ipc.FDResponses)
 	toTraffic = ipc.NewGrantSender(ipc.FDGrants)
 	toParent  = ipc.NewVerdictSender(ipc.FDVerdicts)
+
+	unknowns = ipc.NewUnknownSender(ipc.FDUnknown)
+	toAsk    = ipc.NewLookupSender(ipc.FDLookups)
 )
 
 // reader stands in for the three roles that read queues. Until its moment,
@@ -82,7 +86,7 @@ func (r *reader) packet(m *moment, p *queue.Packet) error {
 	meta := dnsworker.Meta{Handle: m.queue.Handle, ID: p.ID, InIf: p.InIf, OutIf: p.OutIf, UID: p.UID, HasUID: p.HasUID,
 		State: p.State, Protocol: p.Protocol, CapLen: p.Length, GSO: p.GSO}
 	switch m.queue.Kind {
-	case ipc.QueueRequests:
+	case ipc.QueueRequests, ipc.QueueSelf:
 		fact := r.parser.Request(meta, p.Payload)
 		m.request, due = &fact, goes(fact.Questions)
 	case ipc.QueueResponses:
@@ -108,6 +112,8 @@ func (r *reader) packet(m *moment, p *queue.Packet) error {
 // honest reports the packet as it is.
 func (m *moment) honest() error {
 	switch {
+	case m.lookup != nil:
+		return askHonestly(m.lookup)
 	case m.queue.Kind == 0: // the allowlist
 		return accept(&m.request.Packet)
 	case m.request != nil:
