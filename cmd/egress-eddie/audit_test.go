@@ -29,10 +29,10 @@ func keepFiles(t *testing.T) {
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	keepFiles(t)
-	l := opened(t, families[0])
+	l := openedAsking(t, families[0])
 	p := l.daemon.processes(t)
 	out, status := l.client.run(t, exec.Command(builtBinary, "audit", fmt.Sprint(p.parent)))
-	if status != 0 || strings.Count(out, " ok\n") != 1+len(ipc.Children) {
+	if status != 0 || strings.Count(out, " ok\n") != 1+len(ipc.AllChildren) {
 		t.Errorf("status %d:\n%s", status, out)
 	}
 	for line := range strings.Lines(out) {
@@ -42,7 +42,7 @@ func TestAudit(t *testing.T) {
 	}
 	var r sandbox.Report
 	out, status = l.client.run(t, exec.Command(builtBinary, "audit", fmt.Sprint(p.parent), "-json"))
-	if err := json.Unmarshal([]byte(out), &r); err != nil || status != 0 || !r.OK || !r.SameBinary || len(r.Processes) != 1+len(ipc.Children) {
+	if err := json.Unmarshal([]byte(out), &r); err != nil || status != 0 || !r.OK || !r.SameBinary || len(r.Processes) != 1+len(ipc.AllChildren) {
 		t.Fatalf("status %d, %v: %s", status, err, out)
 	}
 	for i, pid := range p.all() {

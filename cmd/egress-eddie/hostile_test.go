@@ -20,7 +20,8 @@ import (
 // neighbours. They are what the table in SECURITY.md stands on. All are of one
 // address family: no process tells them apart by anything but the queue.
 
-// goPort is the destination port that sets off an owned trafficworker.
+// goPort is the destination port that sets off an owned trafficworker, and
+// where there is one an owned resolver: who is asked about the address.
 const goPort = 666
 
 var hostileBinary = sync.OnceValues(func() (string, error) {
@@ -50,21 +51,49 @@ func ownedConfig() config {
 	return config{resolvers: []any{families[0].resolver}, filters: []filter{{allowed: []string{"example.com"}}, {}}}
 }
 
+// askingConfig has the handles 1 and 2 for the response queues, 3 and 4 for
+// the daemon's own requests, 5 and 6 for the requests of filter 0. Of the cached
+// names the second is never answered, so that it is nearly always asked for.
+// Filter 1 looks unknown addresses up; its traffic is what goes to goPort.
+func askingConfig() config {
+	return asking(families[0],
+		filter{allowed: []string{"example.com"}, cached: []string{"cdn.test", "held.cdn.test"}},
+		filter{allowed: []string{"example.com"}, more: "lookupUnknownIPs = true\n"})
+}
+
+// configWith is a configuration of a tree with that role in it.
+func configWith(role ipc.Role) config {
+	if role == ipc.RoleResolver {
+		return askingConfig()
+	}
+	return ownedConfig()
+}
+
+func ownedAskingRules(f family) []string {
+	return append([]string{fmt.Sprintf("-A OUTPUT -p udp --dport %d -j NFQUEUE --queue-num %d", goPort, trafficQueue(1, f))}, askingRules(f)...)
+}
+
 // ownedLab starts a tree of which a role does what attack says once it is set
-// off. The resolver answers every question with web server 1.
-func ownedLab(t *testing.T, role ipc.Role, attack string, c config) *owned {
+// off. The resolver answers every question with web server 1, and says that
+// web server 2 has the name that sets off.
+func ownedLab(t *testing.T, role ipc.Role, attack string, c config, options ...string) *owned {
 	t.Helper()
 	f := families[0]
 	l := newLab(t)
 	o := &owned{lab: l, f: f, role: role, asker: l.client.asker(t, f.client)}
 	o.resolver = l.resolver(f.resolver, func(q *query) {
-		if !strings.HasPrefix(q.name(), "held.") {
+		if !strings.HasPrefix(strings.TrimPrefix(q.name(), "go."), "held.") {
 			o.reply(q)
 		}
 	})
 	o.target = &asker{t: t, conn: l.server.listenUDP(t, netip.AddrPortFrom(f.web(2), goPort))}
-	l.startBinary(standIn(t, role, attack), c)
-	l.rules(standardRules)
+	if c.self { // what it asks at once shall come by its queue
+		l.rules(ownedAskingRules)
+	}
+	l.startBinary(standIn(t, role, attack), c, options...)
+	if !c.self {
+		l.rules(standardRules)
+	}
 	o.p = l.daemon.processes(t)
 	return o
 }
@@ -84,12 +113,22 @@ func standIn(t *testing.T, role ipc.Role, attack string) (path string) {
 }
 
 // reply answers a question.
-func (o *owned) reply(q *query) { q.send(q.reply(fmt.Sprintf("%s 60 IN A %v", q.name(), o.f.web(1)))) }
+func (o *owned) reply(q *query) {
+	switch {
+	case q.msg == nil || len(q.msg.Question) == 0: // what got out is looked at by the test
+	case q.msg.Question[0].Qtype == typeOf(o.f):
+		q.send(q.reply(fmt.Sprintf("%s 60 IN A %v", q.name(), o.f.web(1))))
+	case q.name() == reverse(o.f.web(2)):
+		q.send(q.reply(fmt.Sprintf("%s 60 IN PTR go.example.com.", q.name())))
+	default:
+		q.send(q.reply())
+	}
+}
 
 // setOff begins the attack.
 func (o *owned) setOff() {
 	o.t.Helper()
-	if o.role == ipc.RoleTraffic {
+	if o.role == ipc.RoleTraffic || o.role == ipc.RoleResolver {
 		o.asker.sendWire(netip.AddrPortFrom(o.f.web(2), goPort), []byte("go"))
 		return
 	}

@@ -97,7 +97,11 @@ func checkCells(t *testing.T, p processes, queues int) {
 	for ns, link := range namespaceLinks(t, p.parent) {
 		seen[link] = "the parent's " + ns
 	}
-	for _, role := range ipc.Children {
+	self := 0 // queues of the daemon's own requests
+	if p.children[ipc.RoleResolver] != 0 {
+		self = 2
+	}
+	for _, role := range p.roles() {
 		pid := p.children[role]
 		requireThreads(t, string(role), pid, map[string]string{
 			"CapEff": noCapability, "CapPrm": noCapability, "CapInh": noCapability, "CapAmb": noCapability, "CapBnd": noCapability,
@@ -109,7 +113,7 @@ func checkCells(t *testing.T, p processes, queues int) {
 			}
 			seen[link] = string(role) + "'s " + ns
 		}
-		count := map[ipc.Role]int{ipc.RoleRequests: queues, ipc.RoleResponses: 2, ipc.RoleTraffic: queues}[role]
+		count := map[ipc.Role]int{ipc.RoleRequests: self + queues, ipc.RoleResponses: 2, ipc.RoleTraffic: queues}[role]
 		checkCell(t, role, pid, count)
 	}
 }
@@ -186,16 +190,32 @@ func descriptors(t *testing.T, pid int) map[int]string {
 	return fds
 }
 
+// asksNothing waits until the addresses of a cached name have been asked for,
+// and the resolver has no sockets any more.
+func (d *daemon) asksNothing(t *testing.T, p processes, cached string) {
+	t.Helper()
+	for _, record := range []string{"A", "AAAA"} {
+		d.sees(t, eventResponse, fields{"name": cached, "type": record, "verdict": "accept"})
+	}
+	files := fmt.Sprintf("/proc/%d/fd/[0-9]*", p.children[ipc.RoleResolver])
+	if !eventually(func() bool { open, _ := filepath.Glob(files); return len(open) == 2+len(held[ipc.RoleResolver]) }) {
+		t.Error("the resolver keeps its sockets")
+	}
+}
+
 // Whatever the starter leaves open, or in the environment, reaches no child.
 func TestCells(t *testing.T) {
 	t.Parallel()
+	f := families[0]
 	l := newLab(t)
+	l.resolver(f.resolver, zone(map[string][]string{"cdn.test.": {fmt.Sprintf("cdn.test. 60 IN A %v", f.web(1))}}))
+	l.rules(askingRules)
 	stray, err := os.Open("/etc/passwd")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stray.Close()
-	cmd := exec.Command(builtBinary, "-c", configFile(t, allowing("example.com").String()), "-log-format", "json")
+	cmd := exec.Command(builtBinary, "-c", configFile(t, asking(f, filter{allowed: []string{"example.com"}, cached: []string{"cdn.test"}}).String()), "-d", "-log-format", "json")
 	cmd.Env = append(os.Environ(), "SECRET=1", "GODEBUG=madvdontneed=1", "GOTRACEBACK=all")
 	for range 30 { // numbers 3 to 32: all that a child uses, and beyond
 		cmd.ExtraFiles = append(cmd.ExtraFiles, stray)
@@ -203,9 +223,10 @@ func TestCells(t *testing.T) {
 	l.daemon = startCommand(t, l.client, cmd)
 	l.daemon.sees(t, "filtering", nil)
 	p := l.daemon.processes(t)
+	l.daemon.asksNothing(t, p, "cdn.test")
 	checkCells(t, p, 2)
 	requireThreads(t, "parent", p.parent, map[string]string{"CapBnd": noCapability, "Groups": ""})
-	for _, role := range ipc.Children {
+	for _, role := range ipc.AllChildren {
 		for fd, target := range descriptors(t, p.children[role]) {
 			if strings.Contains(target, "passwd") {
 				t.Errorf("%s: descriptor %d is %s", role, fd, target)

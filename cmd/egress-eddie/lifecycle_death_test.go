@@ -15,10 +15,10 @@ import (
 // work: the tree ends in time, says which role died and how, and nothing is
 // let through that was sent after the one who judges it was dead.
 func TestKilledChild(t *testing.T) {
-	for i, role := range ipc.Children {
+	for i, role := range ipc.AllChildren {
 		for _, f := range families {
 			t.Run(fmt.Sprint(role, " ", f.name), func(t *testing.T) {
-				l := opened(t, f)
+				l := openedWith(t, f, role)
 				tr := l.flood(t, f, f.web(1), f.web(2))
 				l.questions(t, f, "example.com", "not.allowed.test")
 				tr.flows(t)
@@ -81,10 +81,10 @@ func TestKilledParent(t *testing.T) {
 
 // A child that is stopped, and could not take note of anything, goes too.
 func TestKilledParentOfStoppedChildren(t *testing.T) {
-	l := opened(t, families[0])
+	l := openedAsking(t, families[0])
 	l.daemon.expectExit(-1)
 	p := l.daemon.processes(t)
-	for _, role := range ipc.Children {
+	for _, role := range ipc.AllChildren {
 		if err := unix.Kill(p.children[role], unix.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}

@@ -170,7 +170,7 @@ func show(t *testing.T, when string, p processes) {
 	for i, pid := range p.all() {
 		role := ipc.RoleParent
 		if i > 0 {
-			role = ipc.Children[i-1]
+			role = p.roles()[i-1]
 		}
 		pss := kibibytes(t, pid, "smaps_rollup", "Pss:")
 		total += pss

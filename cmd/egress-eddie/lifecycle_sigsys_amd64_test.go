@@ -20,14 +20,14 @@ import (
 // The call is forced on the child the way a debugger would, as an attacker in
 // its memory could make it.
 func TestForbiddenSyscall(t *testing.T) {
-	for i, role := range ipc.Children {
+	for i, role := range ipc.AllChildren {
 		call := []struct {
 			name   string
 			number uint64
-		}{{"socket", unix.SYS_SOCKET}, {"openat", unix.SYS_OPENAT}, {"execve", unix.SYS_EXECVE}, {"ptrace", unix.SYS_PTRACE}}[i]
+		}{{"socket", unix.SYS_SOCKET}, {"openat", unix.SYS_OPENAT}, {"execve", unix.SYS_EXECVE}, {"ptrace", unix.SYS_PTRACE}, {"connect", unix.SYS_CONNECT}}[i]
 		t.Run(string(role), func(t *testing.T) {
 			f := families[0]
-			l := opened(t, f)
+			l := openedWith(t, f, role)
 			p := l.daemon.processes(t)
 			l.daemon.expectExit(70)
 			if err := force(p.children[role], call.number); err != nil {

@@ -224,7 +224,7 @@ func TestManyFilters(t *testing.T) {
 // over everybody's; the test runs it where it could only harm the test.
 func TestRoleByHand(t *testing.T) {
 	n := newNetns(t, "client")
-	for _, role := range ipc.Children {
+	for _, role := range ipc.AllChildren {
 		script := fmt.Sprintf("exec 3</dev/null 4<&3 5<&3 6<&3 7<&3 8<&3 16<&3; %s %s 0; echo status $?; ls /proc/self/status", builtBinary, role)
 		out := n.ends(t, 0, exec.Command("unshare", "--mount", "bash", "-c", script))
 		contains(t, out, "only the parent starts this process", "status 64", "/proc/self/status")

@@ -114,7 +114,7 @@ func TestHarmlessSignals(t *testing.T) {
 // does not take one for its own.
 func TestEverybodySignalled(t *testing.T) {
 	f := families[0]
-	l := opened(t, f)
+	l := openedAsking(t, f)
 	p := l.daemon.processes(t)
 	for _, pid := range p.children {
 		for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGINT, unix.SIGHUP} {
