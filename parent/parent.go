@@ -98,13 +98,18 @@ func run(o options, journal journalStream, stderr io.Writer) error {
 }
 
 // load reads the configuration. With -t that is all, and its findings go to
-// people.
+// people. Else a lack of DNS servers in resolv.conf is no fault of the
+// configuration that a service manager must not try again: at boot the network
+// names them later, and may wait for the filter.
 func load(o options) (*config.Config, error) {
 	c, err := config.ParseConfig(o.config)
-	if err == nil {
-		err = c.SetServers(readAgain)
-	}
 	if err != nil {
+		return nil, err
+	}
+	if err := c.SetServers(readAgain); err != nil {
+		if !o.test {
+			err = &exit.Error{Code: exit.Unavailable, Err: err}
+		}
 		return nil, err
 	}
 	if o.test {

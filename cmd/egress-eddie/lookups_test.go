@@ -15,6 +15,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
 	"github.com/capnspacehook/egress-eddie/ipc/name"
 )
 
@@ -416,22 +417,25 @@ func TestSelfQueueWithoutRules(t *testing.T) {
 	})
 }
 
-// A check of the configuration says what is missing.
+// A check of the configuration says what is missing. At the start that may yet
+// come, as at boot before DHCP: the unit tries again after this status.
 func TestAskingWithoutServers(t *testing.T) {
 	t.Parallel()
 	n := newNetns(t, "client")
 	dir := t.TempDir()
 	conf, file := filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "egress-eddie.toml")
-	if err := os.WriteFile(conf, []byte("nameserver 2001:db8::53\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	c := config{self: true, onlyV4Queues: true, filters: []filter{{cached: []string{"cdn.test"}}}}
 	if err := os.WriteFile(file, []byte(c.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	out, status := n.run(t, exec.Command("/usr/bin/unshare", "-m", "--propagation", "private", "/bin/sh", "-c",
-		`mount --bind "$1" /etc/resolv.conf && exec "$0" -c "$2" -t`, builtBinary, conf, file))
-	if status != 78 || !strings.Contains(out, "selfDNSQueue: resolvers is not set, and /etc/resolv.conf names no server that can be asked") {
-		t.Errorf("status %d: %s", status, out)
+	for _, text := range []string{"# before the network\n", "nameserver 2001:db8::53\n"} {
+		if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for args, status := range map[string]int{"": exit.Unavailable, "-t": exit.Config} {
+			out := n.ends(t, status, exec.Command("/usr/bin/unshare", "-m", "--propagation", "private", "/bin/sh", "-c",
+				`mount --bind "$1" /etc/resolv.conf && exec "$0" -c "$2" $3`, builtBinary, conf, file, args))
+			contains(t, out, "selfDNSQueue: resolvers is not set, and /etc/resolv.conf names no server that can be asked")
+		}
 	}
 }

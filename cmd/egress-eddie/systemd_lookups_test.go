@@ -18,11 +18,12 @@ const lookupsDropIn = "/etc/systemd/system/" + service + ".d/lookups.conf"
 
 // unitAsks: with the drop-in that is shipped for it the service asks questions
 // of its own, of the servers in /etc/resolv.conf, and is audited with its fifth
-// child; without, it says what is missing.
+// child; without, it says what is missing. It starts by itself as soon as what
+// is missing is there, as at boot.
 func unitAsks(t *testing.T, l *systemdLab) {
 	c := config{self: true, onlyV4Queues: true, filters: []filter{{cached: []string{"example.com"}}}}
 	l.write(t, configPath, c.String())
-	l.write(t, "/etc/resolv.conf", "nameserver 127.0.0.1\n")
+	l.write(t, "/etc/resolv.conf", "# before the network\n")
 	f := families[0]
 	for _, rule := range askingRules(f)[:2] {
 		l.must(t, append([]string{"iptables"}, strings.Fields(strings.Replace(rule, "-A OUTPUT", "-I OUTPUT", 1))...)...)
@@ -40,7 +41,13 @@ func unitAsks(t *testing.T, l *systemdLab) {
 	if out := l.must(t, "systemd-analyze", "verify", unitPath); out != "" {
 		t.Errorf("systemd-analyze verify:\n%s", out)
 	}
-	l.must(t, "systemctl", "restart", service)
+	if !eventually(func() bool {
+		return strings.Contains(l.journal(t), "/etc/resolv.conf names no server that can be asked")
+	}) {
+		t.Errorf("it is not tried again:\n%s", l.journal(t))
+	}
+	l.write(t, "/etc/resolv.conf", "nameserver 127.0.0.1\n")
+	l.becomes(t, "active")
 	if !eventually(func() bool { return l.reaches(t) }) {
 		t.Errorf("the address of the cached name is shut:\n%s", l.journal(t))
 	}
