@@ -21,6 +21,11 @@ const testMark = 0x20000000
 func resolverOf(t *testing.T, s *serverSockets) (theirs int, events chan event) {
 	t.Helper()
 	c, theirs := mute(t, ipc.RoleResolver)
+	return theirs, listenTo(t, c, theirs, s)
+}
+
+// listenTo is the parent's side of that.
+func listenTo(t *testing.T, c *child, theirs int, s *serverSockets) chan event {
 	tr := &tree{events: make(chan event, 8), servers: s}
 	done := make(chan struct{})
 	go func() { defer close(done); tr.watchControl(c) }()
@@ -30,7 +35,7 @@ func resolverOf(t *testing.T, s *serverSockets) (theirs int, events chan event) 
 		<-done
 		unix.Close(theirs)
 	})
-	return theirs, tr.events
+	return tr.events
 }
 
 func testSockets(servers ...string) *serverSockets {
@@ -187,6 +192,51 @@ func TestSocketRequestsRefused(t *testing.T) {
 	}
 	if e := <-tr.events; !errors.Is(e.err, errProtocol) {
 		t.Errorf("the trafficworker's: %+v", e)
+	}
+}
+
+// TestSocketsAtOnce: on a host with a small net.core.wmem_default too, an honest
+// resolver asks for as many sockets at once as it may, before it takes any.
+func TestSocketsAtOnce(t *testing.T) {
+	c, theirs := mute(t, ipc.RoleResolver)
+	for _, fd := range []int{c.control, theirs} { // as they begin where it is 65,536
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 65_536/2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := giveRoom(c.control, theirs); err != nil {
+		t.Fatal(err)
+	}
+	s := testSockets("127.0.0.53")
+	events := listenTo(t, c, theirs, s)
+	asked := make(chan error, 1)
+	go func() {
+		var err error
+		for range ipc.MaxLookups {
+			err = errors.Join(err, ipc.SendPacket(theirs, ipc.AppendSocket(nil, ipc.Socket{Proto: ipc.ProtoUDP})))
+		}
+		asked <- errors.Join(err, ipc.SendPacket(theirs, ipc.AppendSignal(nil, ipc.SignalReady)))
+	}()
+	select {
+	case err := <-asked:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		close(s.open)
+		t.Fatal("it waits for room to ask")
+	}
+	close(s.open)
+	if e := <-events; e.err != nil || e.signal != ipc.SignalReady {
+		t.Fatalf("the tree ends: %v", e.err)
+	}
+	sockets := ipc.NewPolicyReceiver(theirs)
+	for i := range ipc.MaxLookups {
+		_, fd, err := sockets.RecvWith()
+		if err != nil || fd < 0 {
+			t.Fatalf("socket %d: %d, %v", i, fd, err)
+		}
+		unix.Close(fd)
 	}
 }
 

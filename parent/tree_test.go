@@ -18,7 +18,7 @@ import (
 // mute is a child of which only the sockets exist; it never reads or writes.
 func mute(t *testing.T, role ipc.Role) (c *child, theirs int) {
 	t.Helper()
-	ours, theirs, err := ipc.Pair(false, false)
+	ours, theirs, err := controlPair()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/capnspacehook/egress-eddie/ipc"
 )
 
@@ -148,6 +150,7 @@ func checkCell(t *testing.T, role ipc.Role, pid, queues int) {
 		t.Errorf("%s: not in a session of its own: %s, %v", role, stat, err)
 	}
 	checkDescriptors(t, role, pid, queues)
+	checkControl(t, role, pid)
 }
 
 func checkDescriptors(t *testing.T, role ipc.Role, pid, queues int) {
@@ -167,6 +170,26 @@ func checkDescriptors(t *testing.T, role ipc.Role, pid, queues int) {
 	}
 	for fd := range want {
 		t.Errorf("%s: descriptor %d is missing", role, fd)
+	}
+}
+
+// checkControl requires that the control socket has room for all the sockets
+// that a resolver may ask for, whatever the host's default is.
+func checkControl(t *testing.T, role ipc.Role, pid int) {
+	t.Helper()
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(process)
+	control, err := unix.PidfdGetfd(process, ipc.FDControl, 0)
+	if err != nil {
+		t.Fatalf("%s: %v", role, err)
+	}
+	defer unix.Close(control)
+	room, err := unix.GetsockoptInt(control, unix.SOL_SOCKET, unix.SO_SNDBUF)
+	if err != nil || room != 2*1024*ipc.MaxLookups { // doubled by the kernel
+		t.Errorf("%s: room for %d octets in its control socket, %v", role, room, err)
 	}
 }
 
