@@ -3,6 +3,7 @@ package parent
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,11 @@ const (
 	// each cached name has up to two questions.
 	socketsPerSecond = 500
 	socketsAtOnce    = ipc.MaxLookups
+	// warningsPerSecond bounds the lines about servers in the long run, and
+	// warningsAtOnce those at one time: who can take all ports of this host
+	// makes connecting fail as often as he likes.
+	warningsPerSecond = 1
+	warningsAtOnce    = 10
 	// dnsPort is where servers are asked, RFC 1035 section 4.2.
 	dnsPort = 53
 )
@@ -31,8 +37,16 @@ type serverSockets struct {
 	open chan struct{} // closed when the filter is: before that no answer would come
 	log  *logging.Logger
 
-	bucket ipc.Bucket
-	warned map[string]bool
+	bucket   ipc.Bucket
+	warnings ipc.Bucket
+	warned   map[failure]bool // those since the last socket of their kind
+}
+
+// failure is why a socket to a server could not be made.
+type failure struct {
+	server netip.Addr
+	proto  uint8
+	text   string
 }
 
 // destination is what a configuration says of them.
@@ -44,8 +58,9 @@ type destination struct {
 func newServerSockets(mark uint32, servers []netip.Addr, log *logging.Logger) *serverSockets {
 	s := &serverSockets{
 		open: make(chan struct{}), log: log,
-		bucket: ipc.Bucket{PerSecond: socketsPerSecond, Burst: socketsAtOnce},
-		warned: map[string]bool{},
+		bucket:   ipc.Bucket{PerSecond: socketsPerSecond, Burst: socketsAtOnce},
+		warnings: ipc.Bucket{PerSecond: warningsPerSecond, Burst: warningsAtOnce},
+		warned:   map[failure]bool{},
 	}
 	s.change(mark, servers)
 	return s
@@ -76,10 +91,11 @@ func (s *serverSockets) answer(c *child, sender *ipc.Sender[ipc.PolicyItem], pac
 	server := to.servers[uint64(want.Server)%uint64(len(to.servers))]
 	fd, err := connect(server, want.Proto, to.mark)
 	if err != nil {
-		s.warn(server, err)
+		s.fails(failure{server, want.Proto, err.Error()})
 		return gone(sender.Send(&item))
 	}
 	defer unix.Close(fd)
+	s.works(server, want.Proto)
 	err = sender.SendWith(&item, fd)
 	if errors.Is(err, ipc.ErrWouldBlock) { // an honest one never has so many under way
 		return fmt.Errorf("%w: it does not take the sockets that it asks for", errProtocol)
@@ -122,12 +138,20 @@ func connect(server netip.Addr, proto uint8, mark uint32) (int, error) {
 	return fd, nil
 }
 
-// warn says once of each server and error that it cannot be asked.
-func (s *serverSockets) warn(server netip.Addr, err error) {
-	text := server.String() + ": " + err.Error()
-	if s.warned[text] {
+// fails says that a server cannot be asked, once until it works again.
+func (s *serverSockets) fails(f failure) {
+	if s.warned[f] {
 		return
 	}
-	s.warned[text] = true
-	s.log.Warn("a DNS server cannot be asked for the daemon itself", "server", server.String(), "error", err.Error())
+	if _, ok := s.warnings.Take(ipc.Now()); !ok {
+		return // said the next time
+	}
+	s.warned[f] = true
+	s.log.Warn("a DNS server cannot be asked for the daemon itself", "server", f.server.String(), "error", f.text)
+}
+
+// works has the next failure said anew: at boot there may be no route yet, and
+// what fails later is news.
+func (s *serverSockets) works(server netip.Addr, proto uint8) {
+	maps.DeleteFunc(s.warned, func(f failure, _ bool) bool { return f.server == server && f.proto == proto })
 }

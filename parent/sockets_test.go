@@ -3,8 +3,11 @@ package parent
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
+	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -237,6 +240,75 @@ func TestSocketsAtOnce(t *testing.T) {
 			t.Fatalf("socket %d: %d, %v", i, fd, err)
 		}
 		unix.Close(fd)
+	}
+}
+
+// TestServerFailures: that a server cannot be asked is said once, and again only
+// when it could be meanwhile, by the same protocol, and not without end.
+func TestServerFailures(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	s := testSockets("192.0.2.1", "127.0.0.53")
+	s.log = logging.New(int(write.Fd()), logging.Options{})
+	close(s.open)
+	c, theirs := mute(t, ipc.RoleResolver)
+	defer unix.Close(theirs)
+	sender := ipc.NewPolicySender(c.control)
+	ask := func(server uint32, proto uint8, want bool) {
+		t.Helper()
+		if err := s.answer(c, sender, ipc.AppendSocket(nil, ipc.Socket{Server: server, Proto: proto})); err != nil {
+			t.Error(err)
+		}
+		_, fd, err := ipc.NewPolicyReceiver(theirs).RecvWith()
+		if err != nil || (fd >= 0) != want {
+			t.Errorf("server %d, protocol %d: %d, %v", server, proto, fd, err)
+		}
+		unix.Close(fd)
+	}
+	ip := func(args ...string) {
+		t.Helper()
+		if err := command(append([]string{"ip"}, args...)...); err != nil {
+			t.Error(err)
+		}
+	}
+	inNamespace(t, func() {
+		ask(0, ipc.ProtoUDP, false) // said
+		ask(0, ipc.ProtoUDP, false)
+		ask(1, ipc.ProtoUDP, true)
+		ask(0, ipc.ProtoUDP, false)
+		ip("route", "add", "192.0.2.0/24", "dev", "lo")
+		ip("rule", "add", "pref", "1", "to", "192.0.2.0/24", "ipproto", "tcp", "prohibit")
+		ask(0, ipc.ProtoTCP, false) // said
+		ask(0, ipc.ProtoUDP, true)
+		ask(0, ipc.ProtoTCP, false)
+		ip("route", "del", "192.0.2.0/24", "dev", "lo")
+		ask(0, ipc.ProtoUDP, false) // said
+		ask(0, ipc.ProtoUDP, false)
+	})
+	began := time.Now()
+	for range 1000 {
+		s.works(netip.MustParseAddr("127.0.0.53"), ipc.ProtoUDP)
+		s.fails(failure{netip.MustParseAddr("127.0.0.53"), ipc.ProtoUDP, "no ports left"})
+	}
+	most := warningsAtOnce + int(time.Since(began)/time.Second) + 1
+	if err := s.log.Close(10 * time.Second); err != nil {
+		t.Error(err)
+	}
+	write.Close()
+	text, err := io.ReadAll(read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, want := range map[string]int{"network is unreachable": 2, "permission denied": 1} {
+		if got := strings.Count(string(text), what); got != want {
+			t.Errorf("%q is said %d times, not %d:\n%s", what, got, want, text)
+		}
+	}
+	if got := strings.Count(string(text), "no ports left"); got == 0 || got > most {
+		t.Errorf("%d lines of one that comes and goes, at most %d", got, most)
 	}
 }
 
