@@ -7,11 +7,11 @@ import (
 	"fmt"
 )
 
-// The exit codes. A service manager may restart after Software; the others
-// need a person.
+// The exit codes. A service manager may restart after Unavailable and Software;
+// the others need a person.
 const (
 	Usage       = 64 // the command line is wrong
-	Unavailable = 69 // the kernel lacks something
+	Unavailable = 69 // something is lacking or taken
 	Software    = 70 // our bug, or a child that died
 	NoPerm      = 77 // a missing privilege
 	Config      = 78 // the configuration is wrong

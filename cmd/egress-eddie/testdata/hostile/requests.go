@@ -93,7 +93,7 @@ func claim(f *ipc.RequestFact) {
 // decides others.
 func segment(f *ipc.RequestFact, also ...ipc.PacketID) {
 	claim(f)
-	f.Proto, f.Segment = ipc.ProtoTCP, ipc.Segment{Kind: ipc.SegmentMessage, Also: also}
+	f.Proto, f.Segment = ipc.ProtoTCP, ipc.Segment{Kind: ipc.SegmentMessage, Also: also, AlsoAt: make([]ipc.Numbers, len(also))}
 }
 
 func repeat(f *ipc.RequestFact, times int) error {

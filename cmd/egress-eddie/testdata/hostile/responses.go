@@ -65,7 +65,7 @@ var responseAttacks = framed(ipc.FDResponses, map[string]attack{
 	"name-upper":     answered(func(f *ipc.ResponseFact) { f.Names[0] = wire("EXAMPLE", "com") }),
 	"segment-invent": answered(func(f *ipc.ResponseFact) { f.Proto, f.Segment.Kind = ipc.ProtoTCP, ipc.SegmentMessage }),
 	"segment-also": answered(func(f *ipc.ResponseFact) {
-		f.Proto, f.Segment = ipc.ProtoTCP, ipc.Segment{Kind: ipc.SegmentMessage, Also: []ipc.PacketID{{Handle: 1, ID: 1 << 20}}}
+		f.Proto, f.Segment = ipc.ProtoTCP, ipc.Segment{Kind: ipc.SegmentMessage, Also: []ipc.PacketID{{Handle: 1, ID: 1 << 20}}, AlsoAt: make([]ipc.Numbers, 1)}
 	}),
 	"truncated":   answered(func(f *ipc.ResponseFact) { f.Truncated = true }),
 	"dump-escape": answered(func(f *ipc.ResponseFact) { f.Dump = "\x1b]0;owned\a" }),
