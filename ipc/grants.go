@@ -44,7 +44,7 @@ const (
 type Grants struct {
 	Kind   GrantsKind
 	Filter uint32  // index of the filter
-	Until  Instant // when the grants end; with GrantsKeep 0 if they end as they would; see GrantsSettled
+	Until  Instant // when the grants end; with GrantsKeep 0 if they end as they would, and otherwise no use puts it off; see GrantsSettled
 	Port   Port    // the one that is opened or stays, or the zero one for all
 	V4     string  // 4 octets an address
 	V6     string  // 16 octets an address

@@ -99,7 +99,7 @@ func (t *table) commit(now ipc.Instant) error {
 	t.filters, t.always, t.next = next.filters, next.always, nil
 	stays := make([]map[opening]grant, len(t.filters))
 	for i := range t.filters {
-		stays[i] = t.stays(now, i, before[i].MaxInUse, next.kept[i])
+		stays[i] = t.stays(now, i, next.kept[i])
 		t.closeAll(now, i)
 		// One that was opened for a port stays so where new ones are for all.
 		t.filters[i].Ports = t.filters[i].Ports || before[i].Ports
@@ -126,8 +126,8 @@ type grant struct {
 	until ipc.Instant
 }
 
-// stays is what is left of a filter's grants, of which inUse was the maxInUse.
-func (t *table) stays(now ipc.Instant, filter int, inUse time.Duration, all map[[16]byte][]kept) map[opening]grant {
+// stays is what is left of a filter's grants.
+func (t *table) stays(now ipc.Instant, filter int, all map[[16]byte][]kept) map[opening]grant {
 	stays := map[opening]grant{}
 	t.grants.Each(now, filter, func(o opening, u use, until ipc.Instant) {
 		for _, k := range all[o.address] {
@@ -135,7 +135,7 @@ func (t *table) stays(now ipc.Instant, filter int, inUse time.Duration, all map[
 			if !some {
 				continue
 			}
-			is, left := grant{u, until}.within(now, &t.filters[filter], inUse, k.until), opening{o.address, port}
+			is, left := grant{u, until}.within(now, &t.filters[filter], k.until), opening{o.address, port}
 			other := stays[left]
 			stays[left] = grant{
 				use{max(is.use.stretch, other.use.stretch), max(is.use.answered, other.use.answered)},
@@ -147,11 +147,12 @@ func (t *table) stays(now ipc.Instant, filter int, inUse time.Duration, all map[
 }
 
 // within is what a filter's rules leave of a grant that is to end at an instant
-// at the latest. Whether it is a cached name's cannot be told from it, so where
-// the filter has some it may be used in stretches as long as theirs.
-func (g grant) within(now ipc.Instant, f *ipc.Filter, inUse time.Duration, latest ipc.Instant) grant {
-	if latest != forever { // the answers that still count were earlier than the last
-		g.use.answered = min(g.use.answered, latest.Add(-max(g.use.stretch, inUse)))
+// at the latest, which no use puts off. Whether it is a cached name's cannot be
+// told from it, so where the filter has some it may be used in stretches as long
+// as theirs.
+func (g grant) within(now ipc.Instant, f *ipc.Filter, latest ipc.Instant) grant {
+	if latest != forever { // under any later policy too; an answer gives it a stretch again
+		g.use.stretch = 0
 	}
 	g.use.stretch = min(g.use.stretch, f.Longest())
 	g.until = min(g.until, latest, now.Add(f.Longest()))

@@ -249,6 +249,44 @@ func TestChangeRefused(t *testing.T) {
 	}
 }
 
+// TestKeptIsNotRenewed: what the holder has end at an instant ends then, used or
+// not, under later policies too, until it is opened again.
+func TestKeptIsNotRenewed(t *testing.T) {
+	at := func(minutes int) ipc.Instant { return testNow.Add(time.Duration(minutes) * time.Minute) }
+	inUse := func(longest int) []ipc.Filter {
+		return []ipc.Filter{{Name: "f", AllowAnswersFor: 10 * time.Minute, MaxInUse: time.Duration(longest) * time.Minute}}
+	}
+	tab, err := newTable(inUse(60), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(now ipc.Instant, to []ipc.Filter, until ipc.Instant) {
+		t.Helper()
+		if err := tab.announce(to, nil); err != nil {
+			t.Fatal(err)
+		}
+		mustTake(t, tab, now, &ipc.Grants{Kind: ipc.GrantsChange})
+		mustTake(t, tab, now, grants(ipc.GrantsKeep, until))
+		mustTake(t, tab, now, &ipc.Grants{Kind: ipc.GrantsDone})
+	}
+	want := func(minute int, open bool) {
+		t.Helper()
+		if opens(tab, at(minute), 0, changedAddress) != open {
+			t.Errorf("minute %d: open is %t", minute, !open)
+		}
+	}
+	mustTake(t, tab, testNow, grants(ipc.GrantsOpen, at(10)))
+	want(5, true) // until 20
+	change(at(6), inUse(15), at(12))
+	want(7, true)
+	change(at(8), inUse(600), 0)
+	want(11, true)
+	want(12, false)
+	mustTake(t, tab, at(12), grants(ipc.GrantsOpen, at(22)))
+	want(21, true)
+	want(31, true)
+}
+
 // TestGrantsBecomeOne: what is left of two grants of an address has the best of
 // both, whichever is looked at first.
 func TestGrantsBecomeOne(t *testing.T) {
@@ -264,7 +302,7 @@ func TestGrantsBecomeOne(t *testing.T) {
 		a := changedAddress.As16()
 		tab.grants.Put(testNow+8, 0, opening{address: a}, grants[0].use, grants[0].until)
 		tab.grants.Put(testNow+8, 0, opening{a, https}, grants[1].use, grants[1].until)
-		got := tab.stays(testNow+8, 0, time.Hour, map[[16]byte][]kept{a: {{https, forever}}})
+		got := tab.stays(testNow+8, 0, map[[16]byte][]kept{a: {{https, forever}}})
 		if len(got) != 1 || got[opening{a, https}] != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}

@@ -71,10 +71,17 @@ func newTogether(t testing.TB, p *ipc.Policy) *together {
 // ask has a question answered with addresses, and reports whether it may be asked.
 func (g *together) ask(now ipc.Instant, ttl uint32, question string, addresses ...string) bool {
 	g.t.Helper()
+	return g.exchange(now, 1, ttl, question, "", addresses...)
+}
+
+// exchange is ask on some queue, with an answer by way of an alias if that is
+// not empty.
+func (g *together) exchange(now ipc.Instant, handle, ttl uint32, question, alias string, addresses ...string) bool {
+	g.t.Helper()
 	g.id++
 	client, server := ipc.AddressOf(netip.MustParseAddr("10.0.0.2")), ipc.AddressOf(netip.MustParseAddr("10.0.0.53"))
 	q := &ipc.RequestFact{
-		Packet:    ipc.Packet{Handle: 1, ID: 1, OutIf: 2, Proto: ipc.ProtoUDP, Src: client, Dst: server, SrcPort: 4000, DstPort: 53},
+		Packet:    ipc.Packet{Handle: handle, ID: 1, OutIf: 2, Proto: ipc.ProtoUDP, Src: client, Dst: server, SrcPort: 4000, DstPort: 53},
 		TxID:      g.id,
 		Questions: []ipc.Question{{Name: mustName(question), Type: 1, Class: 1}},
 	}
@@ -91,10 +98,16 @@ func (g *together) ask(now ipc.Instant, ttl uint32, question string, addresses .
 		Questions: q.Questions,
 		Names:     []name.Name{mustName(question)},
 	}
+	owner := byte(0)
+	if alias != "" {
+		a.Names = append(a.Names, mustName(alias))
+		a.Links = []ipc.Link{{Owner: 0, Target: 1}}
+		owner = 1
+	}
 	a.A.TTLs = []uint32{ttl}
 	for _, address := range addresses {
 		a.A.Octets += string(netip.MustParseAddr(address).AsSlice())
-		a.A.Owners, a.A.TTL = append(a.A.Owners, 0), append(a.A.TTL, 0)
+		a.A.Owners, a.A.TTL = append(a.A.Owners, owner), append(a.A.TTL, 0)
 	}
 	p, err := g.engine.Response(now, a)
 	if err != nil || p.Verdict != ipc.Accept {
@@ -297,6 +310,134 @@ func TestUseTogether(t *testing.T) {
 			}
 			g.want("both", 90, tcp443, false)
 		}
+	}
+}
+
+// TestRemovedNameKeptByAnEndedOne: the grant of a.com has ended, since nobody
+// used it. That of b.com at the same address ends when b.com is taken away, or
+// the port of it, and not with what a.com might have been used for.
+func TestRemovedNameKeptByAnEndedOne(t *testing.T) {
+	f := ipc.Filter{AllowAnswersFor: minutes, MaxInUse: 60 * minutes}
+	http := ipc.Port{Number: 80, Proto: ipc.ProtoTCP}
+	for what, to := range map[string]*ipc.Policy{
+		"b.com was taken away": policyOf(f, tree("a.com", https)),
+		"its port 443 was":     policyOf(f, tree("a.com", https), tree("b.com", http)),
+	} {
+		g := newTogether(t, policyOf(f, tree("a.com", https), tree("b.com")))
+		g.ask(at(0), 300, "a.com", "192.0.2.1")
+		g.want("unused", 10, tcp443, false)
+		g.ask(at(10), 300, "b.com", "192.0.2.1")
+		g.reload(at(10), to)
+		g.want(what, 10, tcp443, false)
+		g.want(what, 10, http, len(to.Hostnames[0].Names) == 2)
+	}
+}
+
+// TestRemovedNameOfTwo: what an entry has opened itself stays open as long as
+// it would unused, when another is taken away, and is not renewed.
+func TestRemovedNameOfTwo(t *testing.T) {
+	f := ipc.Filter{AllowAnswersFor: 10 * minutes, MaxInUse: 60 * minutes}
+	g := newTogether(t, policyOf(f, tree("a.com"), tree("b.com")))
+	g.ask(at(0), 300, "a.com", "192.0.2.1")
+	g.ask(at(8), 300, "b.com", "192.0.2.1")
+	g.reload(at(9), policyOf(f, tree("a.com")))
+	g.want("of a.com", 9, tcp443, true)
+	g.want("of a.com", 10, tcp443, false)
+	g.ask(at(11), 300, "a.com", "192.0.2.1")
+	for m := 11; m < 71; m++ {
+		g.want("asked for again, in use", m, tcp443, true)
+	}
+	g.want("maxInUse", 71, tcp443, false)
+}
+
+// TestRemovedNameOfThree: the longest of those that remain counts.
+func TestRemovedNameOfThree(t *testing.T) {
+	f := ipc.Filter{AllowAnswersFor: 20 * minutes, MaxInUse: 60 * minutes, RespectTTL: true, MinTTL: time.Second}
+	for _, ttls := range [][2]uint32{{14 * 60, 60}, {60, 10 * 60}} {
+		g := newTogether(t, policyOf(f, tree("a.com"), tree("b.com"), tree("c.com")))
+		g.ask(at(0), ttls[0], "a.com", "192.0.2.1")
+		g.ask(at(4), ttls[1], "c.com", "192.0.2.1")
+		g.ask(at(8), 300, "b.com", "192.0.2.1")
+		g.reload(at(9), policyOf(f, tree("a.com"), tree("c.com")))
+		g.want("the later", 13, tcp443, true)
+		g.want("the later", 14, tcp443, false)
+	}
+}
+
+// TestShorterMaxInUse counts from the answer for what is left, not from a later
+// one for a name that is gone; and takes nothing else away, with cached names too.
+func TestShorterMaxInUse(t *testing.T) {
+	policy := func(lasts, inUse int, entries ...entry) *ipc.Policy {
+		f := ipc.Filter{AllowAnswersFor: time.Duration(lasts) * minutes, MaxInUse: time.Duration(inUse) * minutes}
+		f.ReCacheEvery, f.CachedFor = 4*minutes, 5*minutes
+		return withSelf(policyOf(f, append(entries, entry{"cached.com", ipc.ScopeCached, nil})...))
+	}
+	g := newTogether(t, policy(30, 60, tree("a.com"), tree("b.com")))
+	g.ask(at(0), 300, "a.com", "192.0.2.1")
+	g.ask(at(10), 300, "b.com", "192.0.2.1")
+	g.reload(at(11), policy(30, 60, tree("a.com")))
+	g.reload(at(12), policy(20, 20, tree("a.com")))
+	g.want("a.com", 19, tcp443, true)
+	g.want("a.com", 20, tcp443, false)
+
+	g = newTogether(t, policy(10, 60, tree("a.com"), tree("b.com")))
+	g.ask(at(0), 300, "a.com", "192.0.2.1")
+	g.want("in use", 5, tcp443, true)
+	g.reload(at(5), policy(10, 30, tree("a.com"), tree("b.com")))
+	for m := 5; m < 30; m++ {
+		g.want("in use", m, tcp443, true)
+	}
+	g.want("maxInUse", 30, tcp443, false)
+
+	g = newTogether(t, policy(10, 60, tree("a.com")))
+	g.ask(at(0), 300, "a.com", "192.0.2.1")
+	for m := range 20 {
+		g.want("in use", m, tcp443, true)
+	}
+	g.reload(at(20), policy(3, 0, tree("a.com")))
+	g.want("turned off", 22, tcp443, true)
+	g.want("turned off", 23, tcp443, false)
+}
+
+// TestCachedAndAsked: what a cached name opened lasts as one, also where another
+// entry covers it for less.
+func TestCachedAndAsked(t *testing.T) {
+	cached := entry{"a.com", ipc.ScopeCached, nil}
+	f := ipc.Filter{ReCacheEvery: 4 * minutes, CachedFor: 5 * minutes}
+	for _, entries := range [][]entry{{cached, tree("a.com")}, {tree("a.com"), cached}} {
+		g := newTogether(t, withSelf(policyOf(f, cached)))
+		g.engine.Due(at(0))
+		for _, a := range g.engine.Lookups().Ask {
+			g.exchange(at(0), 3, 300, a.Name.String(), "", "192.0.2.1")
+		}
+		to := f
+		to.AllowAnswersFor = minutes
+		g.reload(at(1), withSelf(policyOf(to, entries...)))
+		g.want("as cached", 4, tcp443, true)
+		g.want("as cached", 5, tcp443, false)
+	}
+}
+
+// TestKeepInUseTurnedOn: maxInUse counts from the answer, whatever was turned
+// on when; and a name that is taken away later takes away what was in use.
+func TestKeepInUseTurnedOn(t *testing.T) {
+	plain := ipc.Filter{AllowAnswersFor: 10 * minutes}
+	inUse := ipc.Filter{AllowAnswersFor: 10 * minutes, MaxInUse: 60 * minutes}
+	for _, removed := range []bool{false, true} {
+		g := newTogether(t, policyOf(plain, tree("a.com"), tree("b.com")))
+		g.ask(at(0), 300, "a.com", "192.0.2.1")
+		g.reload(at(9), policyOf(inUse, tree("a.com"), tree("b.com")))
+		for m := 9; m < 50; m++ {
+			g.want("in use", m, tcp443, true)
+		}
+		if removed {
+			g.ask(at(50), 300, "b.com", "192.0.2.1")
+			g.reload(at(51), policyOf(inUse, tree("a.com")))
+		}
+		for m := 50; m < 60; m++ {
+			g.want("in use", m, tcp443, !removed)
+		}
+		g.want("maxInUse after the answer for a.com", 60, tcp443, false)
 	}
 }
 

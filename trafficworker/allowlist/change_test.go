@@ -1,6 +1,7 @@
 package allowlist
 
 import (
+	"maps"
 	"net/netip"
 	"testing"
 	"time"
@@ -234,6 +235,91 @@ func TestChangeRefused(t *testing.T) {
 			t.Errorf("%s: something changed", what)
 		}
 		wantReason(t, what, ask(t, e, start, query(handleWeb, "other.org")), ipc.ReasonNone)
+	}
+}
+
+// TestChangeOfInUse: maxInUse counts from the answer, however often it is
+// turned on and off, and whatever the record's TTL was.
+func TestChangeOfInUse(t *testing.T) {
+	policy := func(lasts, inUse time.Duration) *ipc.Policy {
+		p := changed(lasts, "example.com")
+		p.Filters[0].MaxInUse = inUse
+		p.Filters[0].RespectTTL, p.Filters[0].MinTTL = true, time.Second
+		return p
+	}
+	const address = "192.0.2.1"
+	e := testEngine(t, policy(10*time.Minute, 0))
+	exchange(t, e, start, query(handleWeb, "example.com"), func(a *answer) { a.addrFor(120, "example.com", address) })
+	now := start.Add(time.Minute)
+	for i, step := range []struct {
+		lasts, inUse time.Duration
+		want         ipc.Instant
+	}{
+		{10 * time.Minute, time.Hour, start.Add(time.Hour)},
+		{10 * time.Minute, 2 * time.Hour, start.Add(2 * time.Hour)},
+		{10 * time.Minute, 30 * time.Minute, start.Add(30 * time.Minute)},
+		{10 * time.Minute, 0, now.Add(10 * time.Minute)}, // it may be in use
+		{5 * time.Minute, 0, now.Add(5 * time.Minute)},
+		{10 * time.Minute, time.Hour, start.Add(time.Hour)},
+	} {
+		mustChange(t, e, now, policy(step.lasts, step.inUse))
+		if got := granted(e, now, 0, address); got != step.want {
+			t.Errorf("step %d: until %v after the answer", i, got.Sub(start))
+		}
+	}
+}
+
+// TestChangeOfOneOfTwoInUse: of an address that two entries justify, what is
+// left ends as the one opened it, by port.
+func TestChangeOfOneOfTwoInUse(t *testing.T) {
+	http, end := ipc.Port{Number: 80}, start.Add(webLasts)
+	org := func(ports ...ipc.Port) host { return host{"other.org", ipc.ScopeTree, ports} }
+	com := func(ports ...ipc.Port) host { return host{"example.com", ipc.ScopeTree, ports} }
+	for what, c := range map[string]struct {
+		from, to []host
+		late     bool // after the end of what example.com opened, unless it was used
+		want     map[ipc.Port]ipc.Instant
+	}{
+		"nothing is lost":         {[]host{com(), org()}, []host{com(), org()}, true, map[ipc.Port]ipc.Instant{{}: 0}},
+		"one":                     {[]host{com(), org()}, []host{com()}, false, map[ipc.Port]ipc.Instant{{}: end}},
+		"one, late":               {[]host{com(), org()}, []host{com()}, true, nil},
+		"a port of one":           {[]host{com(https), org(https, http)}, []host{com(https), org(http)}, false, map[ipc.Port]ipc.Instant{https: end, http: 0}},
+		"a port of one, late":     {[]host{com(https), org(https, http)}, []host{com(https), org(http)}, true, map[ipc.Port]ipc.Instant{http: 0}},
+		"a port of both":          {[]host{com(https), org(https, http)}, []host{com(https), org(https)}, true, map[ipc.Port]ipc.Instant{https: 0}},
+		"all ports of one":        {[]host{com(https), org()}, []host{com(https), org(https)}, true, map[ipc.Port]ipc.Instant{https: 0}},
+		"a protocol of one":       {[]host{com(https), org(https)}, []host{com(https), org(httpsT)}, true, map[ipc.Port]ipc.Instant{httpsT: 0}},
+		"a port of one, the rest": {[]host{com(), org(http, https)}, []host{com(), org(https)}, true, map[ipc.Port]ipc.Instant{https: 0}},
+		"a protocol of both":      {[]host{com(https), org(https)}, []host{com(httpsT), org(httpsT)}, true, map[ipc.Port]ipc.Instant{httpsT: 0}},
+		"wider, nothing is lost":  {[]host{com(httpsT), org(httpsT)}, []host{com(https), org()}, true, map[ipc.Port]ipc.Instant{https: 0, {}: 0}},
+	} {
+		inUse := func(hosts []host) *ipc.Policy {
+			p := portPolicy(hosts...)
+			p.Filters[0].MaxInUse = time.Hour
+			return p
+		}
+		e := testEngine(t, inUse(c.from))
+		exchange(t, e, start, query(handleWeb, "example.com"), func(a *answer) { a.addr("example.com", "192.0.2.1") })
+		now := end - 1
+		if c.late {
+			now = end
+		}
+		exchange(t, e, now, query(handleWeb, "other.org"), func(a *answer) { a.addr("other.org", "192.0.2.1") })
+		got := map[ipc.Port]ipc.Instant{}
+		change := mustChange(t, e, now, inUse(c.to))
+		if kept := change.Kept == 1; kept != (what == "nothing is lost") || change.Kept+change.Shortened+change.Closed != 1 {
+			t.Errorf("%s: %+v", what, change)
+		}
+		for _, g := range change.Grants {
+			if g.Kind == ipc.GrantsKeep {
+				got[g.Port] = g.Until
+			}
+		}
+		if !maps.Equal(got, c.want) {
+			t.Errorf("%s: kept %v, want %v", what, got, c.want)
+		}
+		if held := granted(e, now, 0, "192.0.2.1") != 0; held != (len(c.want) > 0) {
+			t.Errorf("%s: remembered is %t", what, held)
+		}
 	}
 }
 

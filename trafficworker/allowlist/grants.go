@@ -145,12 +145,12 @@ func pack(g ipc.Grants, addresses []netip.Addr) (messages []ipc.Grants) {
 func (e *Engine) commitAddress(now ipc.Instant, p *Plan, a answered) {
 	key := a.what.As16()
 	// One in use may be renewed over there until maxInUse, which nobody tells.
-	until := now.Add(max(a.lasts, e.rules[p.Filter].MaxInUse))
+	plain, until := now.Add(a.lasts), now.Add(max(a.lasts, e.rules[p.Filter].MaxInUse))
 	known, _, _ := e.grants.Get(now, p.Filter, key)
 	for i, b := range p.bases {
 		if a.from&(1<<i) != 0 {
 			for _, why := range b {
-				known.add(now, proof{why.entry, until})
+				known.add(now, proof{entry: why.entry, until: until, plain: plain, answered: now})
 			}
 		}
 	}

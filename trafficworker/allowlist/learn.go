@@ -34,7 +34,7 @@ func (e *Engine) allowing(now ipc.Instant, r *rules, n name.Name) (b basis) {
 		if len(b) == maxProofs {
 			break
 		}
-		b = append(b, proof{entry, now.Add(r.AllowAnswersFor)})
+		b = append(b, proof{entry: entry, until: now.Add(r.AllowAnswersFor)})
 	}
 	return b
 }

@@ -164,6 +164,7 @@ func (s *slowProofs) add(now ipc.Instant, add proof) {
 	for i, p := range live {
 		if p.entry == add.entry {
 			live[i].until = max(p.until, add.until)
+			live[i].plain, live[i].answered = max(p.plain, add.plain), max(p.answered, add.answered)
 			return
 		}
 	}
@@ -190,13 +191,14 @@ func TestProofsAgainstOracle(t *testing.T) {
 		now, last := ipc.Instant(1<<10), ipc.Instant(0) // low bits are the step's: no two ends tie
 		for step := range 300 {
 			now += ipc.Instant(r.IntN(3)) << 10
-			add := proof{uint32(r.IntN(12)), now + ipc.Instant(r.IntN(60)-2)<<10 | ipc.Instant(step)}
+			add := proof{entry: uint32(r.IntN(12)), until: now + ipc.Instant(r.IntN(60)-2)<<10 | ipc.Instant(step)}
+			add.plain, add.answered = ipc.Instant(r.IntN(1<<10)), ipc.Instant(r.IntN(1<<10))
 			p.add(now, add)
 			slow.add(now, add)
-			want := map[uint32]ipc.Instant{}
+			want := map[uint32]proof{}
 			for _, s := range slow {
 				if s.until > now {
-					want[s.entry] = s.until
+					want[s.entry] = s
 				}
 			}
 			got := p.appendTo(nil, now)
@@ -204,7 +206,7 @@ func TestProofsAgainstOracle(t *testing.T) {
 				t.Fatalf("seed %d step %d: %v, want %v", seed, step, got, want)
 			}
 			for _, g := range got {
-				if want[g.entry] != g.until {
+				if want[g.entry] != g {
 					t.Fatalf("seed %d step %d: %v, want %v", seed, step, got, want)
 				}
 			}
@@ -224,10 +226,10 @@ func TestProofsAgainstOracle(t *testing.T) {
 func TestOneProofNeedsNoFurtherRoom(t *testing.T) {
 	var p proofs
 	for now := ipc.Instant(1); now < 100; now++ {
-		p.add(now, proof{3, now + 5})
+		p.add(now, proof{entry: 3, until: now + 5})
 	}
 	for now := ipc.Instant(200); now < 300; now += 5 {
-		p.add(now, proof{uint32(now), now + 5}) // just as the one before it has ended
+		p.add(now, proof{entry: uint32(now), until: now + 5}) // just as the one before it has ended
 	}
 	if p.more != nil {
 		t.Error("room was made for proofs that never were good together")

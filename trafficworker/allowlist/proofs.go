@@ -11,6 +11,9 @@ const maxProofs = 8
 type proof struct {
 	entry uint32
 	until ipc.Instant
+	// Of a grant alone, whose end may be put off by use:
+	plain    ipc.Instant // when what the entry opened ends if nobody uses it
+	answered ipc.Instant // the last answer it justified
 }
 
 // proofs is every configured entry that justifies a learnt name or a grant,
@@ -65,6 +68,7 @@ func (p *proofs) add(now ipc.Instant, add proof) {
 	for i := range p.len() {
 		if old := p.at(i); old.entry == add.entry && old.until > now {
 			old.until = max(old.until, add.until)
+			old.plain, old.answered = max(old.plain, add.plain), max(old.answered, add.answered)
 			return
 		}
 	}

@@ -59,7 +59,7 @@ func share(p *Plan, filter int, entries basis) *Plan {
 // planCached opens all addresses of a cached name for a filter.
 func (e *Engine) planCached(now ipc.Instant, o cachedFilter, f *ipc.ResponseFact, p *Plan) {
 	r := &e.rules[o.filter]
-	part := share(p, o.filter, basis{{o.entry, now.Add(r.CachedFor)}})
+	part := share(p, o.filter, basis{{entry: o.entry, until: now.Add(r.CachedFor)}})
 	part.addresses = part.answered(f, &e.chain, r)
 	for i := range part.addresses {
 		part.addresses[i].lasts = r.CachedFor
