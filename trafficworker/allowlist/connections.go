@@ -14,6 +14,9 @@ const (
 	// filters each still has minConnections.
 	MaxConnections = 4096
 	minConnections = 128
+	// connectionsOfSelf is the daemon's own room: more than the resolver has
+	// sockets for, with what was closed a moment ago.
+	connectionsOfSelf = 256
 	// connectionFor is how long a connection may be idle: longer than resolvers
 	// and clients let one, whose end could not pass then.
 	connectionFor = time.Hour
@@ -70,8 +73,8 @@ type connection struct {
 type connections struct {
 	room  int // of a filter
 	byKey map[pendingKey]*connection
-	// filters has each one's in the order of their last use, which is that of
-	// their ends.
+	// filters has each one's, and after the last one the daemon's own, in the
+	// order of their last use, which is that of their ends.
 	filters []list.List // of *connection
 }
 
@@ -79,8 +82,15 @@ func newConnections(filters int) *connections {
 	return &connections{
 		room:    max(minConnections, MaxConnections/filters),
 		byKey:   make(map[pendingKey]*connection),
-		filters: make([]list.List, filters),
+		filters: make([]list.List, filters+1),
 	}
+}
+
+func (c *connections) roomOf(filter uint32) int {
+	if int(filter) == len(c.filters)-1 {
+		return connectionsOfSelf
+	}
+	return c.room
 }
 
 // open records that a client of a filter begins a connection. An older one
@@ -100,7 +110,7 @@ func (c *connections) open(now ipc.Instant, filter uint32, f *ipc.RequestFact) i
 	for w.Len() > 0 && w.Front().Value.(*connection).until <= now {
 		c.remove(w.Front().Value.(*connection))
 	}
-	if w.Len() >= c.room && !c.makeRoom(now, w) {
+	if w.Len() >= c.roomOf(filter) && !c.makeRoom(now, w) {
 		return ipc.ReasonConnectionsFull
 	}
 	c.byKey[key] = conn

@@ -47,16 +47,14 @@ func New(p *ipc.Policy) (*Engine, error) {
 		grants:    expiring.NewGroup[[16]byte, proofs](len(p.Filters), ipc.MaxGrantsOfFilter, ipc.MaxGrants),
 		counts:    Counts{Drops: make(map[ipc.Reason]uint64)},
 	}
-	askers := len(p.Filters)
 	for _, q := range p.Queues {
 		if q.Kind == ipc.QueueSelf {
 			e.self = len(p.Filters)
-			askers = len(p.Filters) + 1
 			q.Filter = uint32(e.self)
 		}
 		e.queues[q.Handle] = q
 	}
-	e.connections, e.pending = newConnections(askers), newPending(askers, p.Settings.InterfaceCheck)
+	e.connections, e.pending = newConnections(len(p.Filters)), newPending(len(p.Filters), p.Settings.InterfaceCheck)
 	for i := range p.Filters {
 		r, err := newRules(&p.Filters[i], p.Hostnames[i])
 		if err != nil {

@@ -22,6 +22,13 @@ const (
 	maxPendingOfKey = 4
 	// pendingFor is how long a request may wait for its response.
 	pendingFor = time.Minute
+	// maxPendingOfSelf bounds the daemon's own requests, which have a room of
+	// their own and wait no longer than the resolver: else packets to addresses
+	// whose reverse zone is silent could keep the daemon from asking for what
+	// other filters cache. With ipc.MaxLookups under way and no server that
+	// answers, the resolver has fewer than 2,000 waiting.
+	maxPendingOfSelf = 4096
+	pendingForSelf   = ipc.MaxLookupTime
 )
 
 // pendingKey is what a response must turn round exactly. Addresses are As16:
@@ -48,29 +55,33 @@ type record struct {
 // pending holds the requests that wait for a response.
 type pending struct {
 	checkInterface bool
-	room           int // of a filter
-	roomOfSource   int // in a filter
 	len            int
 	byKey          map[pendingKey]*record
-	filters        []waiting
+	filters        []waiting // and after the last one the daemon's own
 }
 
 // waiting is one filter's pending requests in the order of their ends: all
 // wait equally long, so that is the order they were last seen in.
 type waiting struct {
-	list.List // of *record
-	sources   map[[16]byte]int
+	list.List    // of *record
+	room         int
+	roomOfSource int
+	lasts        time.Duration
+	sources      map[[16]byte]int
 }
 
 func newPending(filters int, checkInterface bool) *pending {
 	room := max(minPending, min(MaxPendingOfFilter, MaxPending/filters))
 	p := &pending{
 		checkInterface: checkInterface,
-		room:           room,
-		roomOfSource:   max(minPending, room/4),
 		byKey:          make(map[pendingKey]*record),
-		filters:        make([]waiting, filters),
+		filters:        make([]waiting, filters+1),
 	}
+	for i := range filters {
+		p.filters[i] = waiting{room: room, roomOfSource: max(minPending, room/4), lasts: pendingFor}
+	}
+	// The daemon is one source.
+	p.filters[filters] = waiting{room: maxPendingOfSelf, roomOfSource: maxPendingOfSelf, lasts: pendingForSelf}
 	for i := range p.filters {
 		p.filters[i].sources = make(map[[16]byte]int)
 	}
@@ -81,6 +92,7 @@ func newPending(filters int, checkInterface bool) *pending {
 // again only waits anew. NB: it must have been judged.
 func (p *pending) add(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Reason {
 	p.purge(now, filter)
+	w := &p.filters[filter]
 	key := keyOf(&f.Packet, f.TxID, f.Src, f.Dst, f.SrcPort, f.DstPort)
 	same := 0
 	for r, next := p.byKey[key], (*record)(nil); r != nil; r = next {
@@ -97,18 +109,17 @@ func (p *pending) add(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Re
 			return ipc.ReasonPendingOther
 		}
 		if !p.checkInterface || r.inIf == f.InIf && r.outIf == f.OutIf {
-			r.until = now.Add(pendingFor)
-			p.filters[filter].MoveToBack(r.place)
+			r.until = now.Add(w.lasts)
+			w.MoveToBack(r.place)
 			return ipc.ReasonNone
 		}
 	}
-	w := &p.filters[filter]
-	if same >= maxPendingOfKey || w.Len() >= p.room || w.sources[key.client] >= p.roomOfSource {
+	if same >= maxPendingOfKey || w.Len() >= w.room || w.sources[key.client] >= w.roomOfSource {
 		return ipc.ReasonPendingFull
 	}
 	r := &record{
 		key: key, filter: filter, inIf: f.InIf, outIf: f.OutIf,
-		until: now.Add(pendingFor), questions: f.Questions, sibling: p.byKey[key],
+		until: now.Add(w.lasts), questions: f.Questions, sibling: p.byKey[key],
 	}
 	p.byKey[key] = r
 	w.sources[key.client]++

@@ -194,7 +194,7 @@ func from(q *ipc.RequestFact, source, n int) *ipc.RequestFact {
 
 func TestPendingBounds(t *testing.T) {
 	e := testEngine(t, testPolicy())
-	room, ofSource := e.pending.room, e.pending.roomOfSource
+	room, ofSource := e.pending.filters[0].room, e.pending.filters[0].roomOfSource
 	if room != MaxPendingOfFilter || ofSource != room/4 {
 		t.Fatalf("room %d, of a source %d", room, ofSource)
 	}
@@ -222,8 +222,8 @@ func TestPendingBounds(t *testing.T) {
 
 func TestPendingRoomIsShared(t *testing.T) {
 	for _, c := range [][3]int{{1, 16384, 4096}, {4, 16384, 4096}, {64, 1024, 256}, {1024, 64, 64}, {8192, 64, 64}} {
-		if p := newPending(c[0], true); p.room != c[1] || p.roomOfSource != c[2] {
-			t.Errorf("%d filters: room %d, of a source %d, want %d and %d", c[0], p.room, p.roomOfSource, c[1], c[2])
+		if w := newPending(c[0], true).filters[0]; w.room != c[1] || w.roomOfSource != c[2] {
+			t.Errorf("%d filters: room %d, of a source %d, want %d and %d", c[0], w.room, w.roomOfSource, c[1], c[2])
 		}
 	}
 }

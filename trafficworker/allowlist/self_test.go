@@ -1,0 +1,97 @@
+package allowlist
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+// manyFilters is unknownPolicy with n filters, those after the third like the first.
+func manyFilters(n int) *ipc.Policy {
+	p := unknownPolicy()
+	for i := len(p.Filters); i < n; i++ {
+		f := p.Filters[0]
+		f.Index, f.Name = uint32(i), fmt.Sprint(i)
+		p.Filters = append(p.Filters, f)
+		p.Hostnames = append(p.Hostnames, p.Hostnames[0])
+	}
+	return p
+}
+
+// TestPendingOfSelf: a program of one filter sends 20 packets a second to
+// addresses whose reverse zone is silent, so that the resolver asks three times
+// for each. The daemon can still ask for what other filters cache.
+func TestPendingOfSelf(t *testing.T) {
+	for _, filters := range []int{3, 64, 256} {
+		e := testEngine(t, manyFilters(filters))
+		due(e, start)
+		now, port := start, uint16(1024)
+		for i := range 20 * 60 {
+			a := fmt.Sprintf("203.0.%d.%d", 114+i/250, 1+i%250)
+			arrives(t, e, now, 0, a)
+			for range 3 {
+				port++
+				wantReason(t, "a pointer", ask(t, e, now, own(pointerOf(a), port)), ipc.ReasonNone)
+			}
+			now = now.Add(50 * time.Millisecond)
+			due(e, now)
+			if t.Failed() {
+				t.Fatalf("%d filters: after %v", filters, now.Sub(start))
+			}
+		}
+		e.lookups.cached[inquiry{wire("mirror.net"), ipc.TypeA}].until = now.Add(cachedFor)
+		wantReason(t, "a cached name", ask(t, e, now, own(lookup("mirror.net", ipc.TypeA), port+1)), ipc.ReasonNone)
+		if n := len(e.pending.filters[e.self].sources); n != 1 {
+			t.Errorf("%d sources of the daemon's own", n)
+		}
+	}
+}
+
+// TestRoomOfSelf: the daemon's own requests and connections are bounded, apart
+// from the filters', whose rooms are the same as without them; and its requests
+// wait as long as the resolver.
+func TestRoomOfSelf(t *testing.T) {
+	e, without := testEngine(t, askingPolicy()), testEngine(t, testPolicy())
+	due(e, start)
+	if a, b := e.pending.filters[0], without.pending.filters[0]; a.room != b.room || a.roomOfSource != b.roomOfSource || e.connections.room != without.connections.room {
+		t.Errorf("room %d, of a source %d, of connections %d; without the daemon's own %d, %d, %d",
+			a.room, a.roomOfSource, e.connections.room, b.room, b.roomOfSource, without.connections.room)
+	}
+	good := func(i int) *ipc.RequestFact { return own(lookup("cdn.net", ipc.TypeA), uint16(1024+i)) }
+	for i := range 4096 {
+		wantReason(t, "within", ask(t, e, start, good(i)), ipc.ReasonNone)
+	}
+	wantReason(t, "beyond", ask(t, e, start, good(4096)), ipc.ReasonPendingFull)
+	wantReason(t, "a filter's", ask(t, e, start, query(handleWeb, "example.com")), ipc.ReasonNone)
+
+	q := reply(good(0)).addr("cdn.net", "203.0.113.1")
+	wantReason(t, "in time", respond(t, e, start.Add(10*time.Second-1), q).Outcome, ipc.ReasonNone)
+	q = reply(good(1)).addr("cdn.net", "203.0.113.1")
+	wantReason(t, "too late", respond(t, e, start.Add(10*time.Second), q).Outcome, ipc.ReasonNoRequest)
+
+	for i := range 300 {
+		syn := segment(ipc.SegmentOpen, handleSelf)
+		syn.SrcPort = uint16(10_000 + i)
+		wantSegment(t, "SYN", e, start.Add(time.Duration(i)), syn, ipc.ReasonNone)
+	}
+	if n := e.connections.filters[e.self].Len(); n != 256 {
+		t.Errorf("%d connections of the daemon's own", n)
+	}
+}
+
+// TestServersAfterADeadOne: 64 questions that the first server never answers
+// leave room for the same at the second one.
+func TestServersAfterADeadOne(t *testing.T) {
+	e := testEngine(t, manyFilters(300))
+	for i := range 64 {
+		q := lookup(fmt.Sprintf("n%d.net", i), ipc.TypeA)
+		in := inquiry{q.Name, q.Type}
+		e.lookups.cached[in] = &cached{inquiry: in, every: time.Hour, until: start.Add(cachedFor)}
+		wantReason(t, "to the dead server", ask(t, e, start, own(q, uint16(2000+i))), ipc.ReasonNone)
+	}
+	r := own(lookup("n0.net", ipc.TypeA), 5000)
+	r.Dst = ipc.AddressOf(ip("10.0.0.54"))
+	wantReason(t, "to the living server", ask(t, e, start.Add(700*time.Millisecond), r), ipc.ReasonNone)
+}
