@@ -180,6 +180,41 @@ func TestCachedNextServer(t *testing.T) {
 	})
 }
 
+// Each question begins with the first server. A program whose packets have
+// questions asked that nobody answers does not turn others to the next server.
+func TestCachedServerOrder(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		l := newLab(t)
+		answer := func(i int) func(*query) {
+			return func(q *query) {
+				if !strings.HasSuffix(q.name(), ".arpa.") {
+					q.send(q.reply(fmt.Sprintf("%s 60 IN %s %v", q.name(), f.record(), f.web(i))))
+				}
+			}
+		}
+		first := l.resolver(f.resolver, answer(1))
+		second := l.resolver(f.other, answer(2))
+		l.rules(askingRules)
+		c := asking(f, filter{allowed: []string{"example.com"}, more: "lookupUnknownIPs = true\n"}, filter{cached: []string{"cdn.test"}, every: "1s"})
+		c.resolvers = append(c.resolvers, f.other)
+		l.start(c)
+		if l.client.connects(t, netip.Addr{}, netip.AddrPortFrom(f.web(3), 80), 100*time.Millisecond) {
+			t.Error("an unknown address is open")
+		}
+		if !eventually(func() bool { return second.asked(reverse(f.web(3))) > 0 }) {
+			t.Error("the second server is not asked for what the first does not answer")
+		}
+		before := first.asked("cdn.test")
+		if !eventually(func() bool { return first.asked("cdn.test")+second.asked("cdn.test") > before+2 }) {
+			t.Error("a cached name is not asked for again")
+		}
+		if n := second.asked("cdn.test"); n > 0 {
+			t.Errorf("%d questions about a cached name at the second server, though the first answers", n)
+		}
+		l.idle(t)
+	})
+}
+
 // A truncated answer has the question asked again by TCP, whose answer of many
 // segments counts as a whole.
 func TestCachedTruncated(t *testing.T) {

@@ -55,7 +55,7 @@ type task struct {
 	reply   reply  // over TCP
 }
 
-func newTask(l *ipc.Lookup, now ipc.Instant, fd int, server uint32) *task {
+func newTask(l *ipc.Lookup, now ipc.Instant, fd int) *task {
 	return &task{
 		stage:    wanting,
 		fd:       fd,
@@ -64,7 +64,7 @@ func newTask(l *ipc.Lookup, now ipc.Instant, fd int, server uint32) *task {
 		query:    newQuery(l),
 		attempts: 1,
 		pause:    firstPause,
-		socket:   ipc.Socket{Server: server, Proto: ipc.ProtoUDP},
+		socket:   ipc.Socket{Proto: ipc.ProtoUDP}, // of the first server
 	}
 }
 

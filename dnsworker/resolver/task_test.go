@@ -23,7 +23,7 @@ func pair(t *testing.T, kind int) (ours, theirs int) {
 }
 
 func sampleTask(fd int, proto uint8) *task {
-	t := newTask(&ipc.Lookup{Name: "\x01a\x00", Type: ipc.TypeA, Until: ipc.Now().Add(time.Minute)}, ipc.Now(), fd, 0)
+	t := newTask(&ipc.Lookup{Name: "\x01a\x00", Type: ipc.TypeA, Until: ipc.Now().Add(time.Minute)}, ipc.Now(), fd)
 	t.socket.Proto = proto
 	t.begin()
 	return t

@@ -31,7 +31,6 @@ type worker struct {
 	lookups *ipc.Receiver[ipc.Lookup, *ipc.Lookup]
 	tasks   [ipc.MaxLookups]*task // that of slot i has the descriptor FDSockets+i; nil is free
 	owed    []request             // what the parent has not answered yet, in order
-	server  uint32                // asked first: the last one that did not fail
 	buf     []byte
 }
 
@@ -93,7 +92,7 @@ func (w *worker) takeLookups() error {
 		if err != nil {
 			return err
 		}
-		w.tasks[slot] = newTask(l, now, ipc.FDSockets+slot, w.server)
+		w.tasks[slot] = newTask(l, now, ipc.FDSockets+slot)
 	}
 	return nil
 }
@@ -254,12 +253,10 @@ func (w *worker) failEarly(now ipc.Instant, t *task) error {
 	return w.fail(now, t, pause)
 }
 
-// fail gives the present attempt up. The next server is asked after pause. Of
-// many tasks that fail at one server, one moves all later ones away from it.
+// fail gives the present attempt up. The next server is asked after pause. NB:
+// no other task learns of it. Whoever chooses one question (the address of a
+// packet) would else choose the server that others are asked at.
 func (w *worker) fail(now ipc.Instant, t *task, pause time.Duration) error {
-	if w.server == t.socket.Server {
-		w.server++
-	}
 	if t.attempts == maxAttempts {
 		return w.end(t)
 	}
