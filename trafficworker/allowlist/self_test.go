@@ -81,6 +81,36 @@ func TestRoomOfSelf(t *testing.T) {
 	}
 }
 
+// TestCachedOpenings: the filters of a cached name share what one answer may
+// open. Its owner does not push out what others opened.
+func TestCachedOpenings(t *testing.T) {
+	for _, c := range []struct{ filters, each int }{{3, 2048}, {40, 105}, {5000, 1}} {
+		e := testEngine(t, manyFilters(c.filters))
+		due(e, start)
+		exchange(t, e, start, query(handleApt, "debian.org"), func(a *answer) { a.addr("debian.org", "198.51.100.7") })
+		p := exchange(t, e, start, own(lookup("cdn.net", ipc.TypeA), 1), func(a *answer) {
+			for i := range ipc.MaxAddresses - 1 {
+				a.addr("cdn.net", fmt.Sprintf("203.0.%d.%d", 114+i>>8, i&255))
+			}
+			a.addr("cdn.net", "127.0.0.1")
+		})
+		opened := map[uint32]int{}
+		for i := range p.Grants {
+			opened[p.Grants[i].Filter] += len(p.Grants[i].V4) / 4
+		}
+		// Filter 2 allows everything and caches nothing.
+		if len(opened) != c.filters-1 || opened[0] != c.each || opened[1] != c.each {
+			t.Fatalf("%d filters: opens for %d, %d in the first", c.filters, len(opened), opened[0])
+		}
+		if refused := ipc.MaxAddresses - c.each; len(p.Special) != refused {
+			t.Errorf("%d filters: refuses %d, should be %d", c.filters, len(p.Special), refused)
+		}
+		if granted(e, start, 1, "198.51.100.7") == 0 {
+			t.Errorf("%d filters: what was open before was pushed out", c.filters)
+		}
+	}
+}
+
 // TestServersAfterADeadOne: 64 questions that the first server never answers
 // leave room for the same at the second one.
 func TestServersAfterADeadOne(t *testing.T) {

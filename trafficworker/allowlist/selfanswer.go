@@ -34,9 +34,7 @@ func (e *Engine) planLookup(now ipc.Instant, q inquiry, f *ipc.ResponseFact, p *
 		return
 	}
 	if c := e.lookups.cached[q]; c != nil {
-		for _, o := range c.opens {
-			e.planCached(now, o, f, p)
-		}
+		e.planCached(now, c, f, p)
 	}
 	for _, x := range e.lookups.unknown.confirming[q] {
 		e.planUnknown(now, x, f, p)
@@ -56,17 +54,32 @@ func share(p *Plan, filter int, entries basis) *Plan {
 	return &p.lookup.opens[len(p.lookup.opens)-1]
 }
 
-// planCached opens all addresses of a cached name for a filter.
-func (e *Engine) planCached(now ipc.Instant, o cachedFilter, f *ipc.ResponseFact, p *Plan) {
-	r := &e.rules[o.filter]
-	part := share(p, o.filter, basis{{entry: o.entry, until: now.Add(r.CachedFor)}})
-	part.addresses = part.answered(f, &e.chain, r)
-	for i := range part.addresses {
-		part.addresses[i].lasts = r.CachedFor
+// planCached opens the addresses of a cached name for its filters. They share
+// what one answer may open, so that whoever owns a name of many filters pushes
+// out no more of what others opened than with a name of one; of many addresses
+// every filter has the same first ones, and the rest is refused.
+func (e *Engine) planCached(now ipc.Instant, c *cached, f *ipc.ResponseFact, p *Plan) {
+	room := max(1, maxOpenings/len(c.opens))
+	opened := map[bool][]answered{} // by whether private ones are refused
+	for _, o := range c.opens {
+		r := &e.rules[o.filter]
+		all, known := opened[r.DenyPrivate]
+		if !known {
+			all = p.answered(f, &e.chain, r)
+			for _, a := range all[min(room, len(all)):] {
+				p.Special = append(p.Special, a.what)
+			}
+			all = all[:min(room, len(all))]
+			opened[r.DenyPrivate] = all
+		}
+		part := share(p, o.filter, basis{{entry: o.entry, until: now.Add(r.CachedFor)}})
+		part.addresses = slices.Clone(all)
+		for i := range part.addresses {
+			part.addresses[i].lasts = r.CachedFor
+		}
+		part.grant(now, r)
+		p.Lasts = max(p.Lasts, part.Lasts)
 	}
-	part.grant(now, r)
-	p.Special = append(p.Special, part.Special...)
-	p.Lasts = max(p.Lasts, part.Lasts)
 }
 
 // planUnknown opens an address whose name leads back to it, and nothing else,
