@@ -111,6 +111,30 @@ func TestCachedOpenings(t *testing.T) {
 	}
 }
 
+// TestCachedRotates: a filter that has a name looked up once a day does not
+// gather a day of the answers that another gets every second.
+func TestCachedRotates(t *testing.T) {
+	p := askingPolicy()
+	for i, every := range []time.Duration{time.Second, 24 * time.Hour} {
+		p.Filters[i].ReCacheEvery, p.Filters[i].CachedFor = every, every+time.Minute
+	}
+	e := testEngine(t, p)
+	for i := range 600 {
+		now := start.Add(time.Duration(i) * time.Second)
+		due(e, now)
+		exchange(t, e, now, own(lookup("cdn.net", ipc.TypeA), uint16(1024+i)), func(a *answer) {
+			a.addr("cdn.net", fmt.Sprintf("203.%d.%d.1", 1+i>>8, i&255))
+		})
+	}
+	for filter := range 2 {
+		open := 0
+		e.grants.Each(start.Add(600*time.Second), filter, func([16]byte, proofs, ipc.Instant) { open++ })
+		if open != 60 {
+			t.Errorf("%d addresses are open for filter %d, of 61 s of one a second", open, filter)
+		}
+	}
+}
+
 // TestServersAfterADeadOne: 64 questions that the first server never answers
 // leave room for the same at the second one.
 func TestServersAfterADeadOne(t *testing.T) {

@@ -72,10 +72,13 @@ func (e *Engine) planCached(now ipc.Instant, c *cached, f *ipc.ResponseFact, p *
 			all = all[:min(room, len(all))]
 			opened[r.DenyPrivate] = all
 		}
-		part := share(p, o.filter, basis{{entry: o.entry, until: now.Add(r.CachedFor)}})
+		// As long after the next answer as the filter's own time would be: the
+		// answers come more often than that, and addresses that rotate pile up.
+		lasts := c.every + r.CachedFor - r.ReCacheEvery
+		part := share(p, o.filter, basis{{entry: o.entry, until: now.Add(lasts)}})
 		part.addresses = slices.Clone(all)
 		for i := range part.addresses {
-			part.addresses[i].lasts = r.CachedFor
+			part.addresses[i].lasts = lasts
 		}
 		part.grant(now, r)
 		p.Lasts = max(p.Lasts, part.Lasts)
