@@ -60,7 +60,7 @@ type Failed struct {
 const never ipc.Instant = math.MaxInt64
 
 func newLookups(p *ipc.Policy) *lookups {
-	l := &lookups{cached: map[inquiry]*cached{}, unknown: newUnknowns(len(p.Filters))}
+	l := &lookups{cached: map[inquiry]*cached{}, unknown: newUnknowns(p.Filters)}
 	if p.Settings.AskA {
 		l.types = append(l.types, ipc.TypeA)
 	}

@@ -13,8 +13,14 @@ type lookedUp struct {
 	rcode    uint8
 	opens    []Plan      // one for each filter that is given something
 	pointers []name.Name // that the answer to a PTR question gives
-	leads    []*unknown  // addresses that the name leads back to, with their end
-	ends     []ipc.Instant
+	leads    []lead
+}
+
+// lead is an address that the name leads back to, for a filter that allows it.
+type lead struct {
+	to  *unknown
+	of  *waiter
+	end ipc.Instant
 }
 
 // planLookup is plan for an answer to a question of the daemon's own. Names are
@@ -88,14 +94,13 @@ func (e *Engine) planCached(now ipc.Instant, c *cached, f *ipc.ResponseFact, p *
 // planUnknown opens an address whose name leads back to it, and nothing else,
 // for those of its filters that allow the name themselves.
 func (e *Engine) planUnknown(now ipc.Instant, x *unknown, f *ipc.ResponseFact, p *Plan) {
-	end := ipc.Instant(0)
-	for _, filter := range x.filters {
-		r := &e.rules[filter]
+	for _, w := range x.waiters {
+		r := &e.rules[w.filter]
 		entries := e.allowing(now, r, p.lookup.name)
 		if len(entries) == 0 {
 			continue
 		}
-		part := share(p, filter, entries)
+		part := share(p, w.filter, entries)
 		part.addresses = slices.DeleteFunc(part.answered(f, &e.chain, r), func(a answered) bool { return a.what != x.address })
 		if len(part.addresses) == 0 {
 			p.lookup.opens = p.lookup.opens[:len(p.lookup.opens)-1]
@@ -103,10 +108,7 @@ func (e *Engine) planUnknown(now ipc.Instant, x *unknown, f *ipc.ResponseFact, p
 		}
 		part.grant(now, r)
 		p.Lasts = max(p.Lasts, part.Lasts)
-		end = max(end, now.Add(part.Lasts))
-	}
-	if end > 0 {
-		p.lookup.leads, p.lookup.ends = append(p.lookup.leads, x), append(p.lookup.ends, end)
+		p.lookup.leads = append(p.lookup.leads, lead{x, w, now.Add(part.Lasts)})
 	}
 }
 
@@ -127,8 +129,8 @@ func (e *Engine) commitLookup(now ipc.Instant, p *Plan) {
 		l.named(now, x, q.pointers, e.rules)
 		return
 	}
-	for i, x := range q.leads {
-		l.settleAll(now, x, min(q.ends[i], now.Add(settledFor)))
+	for _, lead := range q.leads {
+		l.finish(now, lead.to, lead.of, min(lead.end, now.Add(settledFor)))
 	}
 	for _, x := range slices.Clone(l.unknown.confirming[q.inquiry]) {
 		l.refuted(now, x, q.name)

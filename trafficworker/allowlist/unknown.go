@@ -12,15 +12,25 @@ import (
 )
 
 const (
-	// unknownFor is how long a packet waits for its address to be looked up.
-	unknownFor = 2 * time.Second
+	// unknownFor is how long an address is looked up. The packet waits for 2 s
+	// from when it was asked about, so that what it waits for is over here before
+	// the trafficworker asks again.
+	unknownFor = 2*time.Second - 50*time.Millisecond
+	// renewWithin is how near its end a lookup is begun anew for whoever comes to
+	// wait for it: as long as that, the rest may be too little for an answer, and
+	// a filter that waits already has given up meanwhile.
+	renewWithin = unknownFor / 2
 	// settledFor is how long an address that was looked up is not looked up again.
 	settledFor = 10 * time.Second
 	// lookupsPerSecond bounds the addresses that are looked up for a filter, as
 	// many at once. Each tells the owner of the reverse zone some bits of the
 	// packet's choice.
 	lookupsPerSecond = 20
-	// maxConfirmed bounds the names of one address that are looked up in turn.
+	// minUnknownAsked is what a filter may have under way of maxUnknownAsked,
+	// however many filters share that.
+	minUnknownAsked = 4
+	// maxConfirmed bounds the names of one address that are looked up in turn
+	// for a filter.
 	maxConfirmed = 4
 	// maxSettled bounds the addresses of a filter, and of all, that are
 	// remembered as looked up.
@@ -34,9 +44,17 @@ const (
 type unknown struct {
 	address netip.Addr
 	pointer inquiry
-	filters []int       // that have packets waiting, whose allowedHostnames count
-	until   ipc.Instant // when they wait no longer
-	names   []name.Name // whose addresses are being asked for
+	until   ipc.Instant // when the packets wait no longer
+	pointed bool        // the answer with its names has come
+	names   []name.Name // of that answer
+	waiters []*waiter
+}
+
+// waiter is a filter that has packets waiting for an address.
+type waiter struct {
+	filter  int
+	names   []name.Name // that its allowedHostnames allow, whose addresses are being asked for
+	leftOut bool        // there was no room to ask for all of them
 }
 
 // unknowns are all of them.
@@ -44,22 +62,38 @@ type unknowns struct {
 	byPointer  map[inquiry]*unknown
 	confirming map[inquiry][]*unknown // by the question about a name's addresses
 	all        map[netip.Addr]*unknown
+	share      int                                   // of what a filter may have under way
+	asked      []int                                 // by filter: what is under way for it, what it shares counted in full
 	buckets    []ipc.Bucket                          // by filter
 	settled    *expiring.Group[netip.Addr, struct{}] // by filter
 }
 
-func newUnknowns(filters int) unknowns {
+func newUnknowns(filters []ipc.Filter) unknowns {
 	u := unknowns{
 		byPointer:  map[inquiry]*unknown{},
 		confirming: map[inquiry][]*unknown{},
 		all:        map[netip.Addr]*unknown{},
-		buckets:    make([]ipc.Bucket, filters),
-		settled:    expiring.NewGroup[netip.Addr, struct{}](filters, maxSettledOfFilter, maxSettled),
+		asked:      make([]int, len(filters)),
+		buckets:    make([]ipc.Bucket, len(filters)),
 	}
 	for i := range u.buckets {
 		u.buckets[i] = ipc.Bucket{PerSecond: lookupsPerSecond, Burst: lookupsPerSecond}
 	}
+	looking := 0
+	for i := range filters {
+		if filters[i].LookupUnknown {
+			looking++
+		}
+	}
+	u.begin(looking)
 	return u
+}
+
+// begin is for a policy in which so many filters look addresses up. A name may
+// be allowed now that was not.
+func (u *unknowns) begin(looking int) {
+	u.share = max(minUnknownAsked, maxUnknownAsked/max(1, looking))
+	u.settled = expiring.NewGroup[netip.Addr, struct{}](len(u.asked), maxSettledOfFilter, maxSettled)
 }
 
 // Unknown takes an address that a packet of a filter waits to go to. An error
@@ -75,35 +109,75 @@ func (e *Engine) Unknown(now ipc.Instant, u *ipc.Unknown) error {
 		// By the policy that was; it will hear of the new one.
 		return nil
 	}
-	e.lookups.lookUp(now, int(u.Filter), a)
+	e.lookups.lookUp(now, int(u.Filter), a, e.rules)
 	return nil
 }
 
-func (l *lookups) lookUp(now ipc.Instant, filter int, a netip.Addr) {
+func (l *lookups) lookUp(now ipc.Instant, filter int, a netip.Addr, all []rules) {
 	u := &l.unknown
 	if _, until, known := u.settled.Get(now, filter, a); known {
 		l.settle(filter, a, until)
 		return
 	}
 	x := u.all[a]
-	if x == nil && len(u.byPointer)+len(u.confirming) >= maxUnknownAsked {
-		l.settle(filter, a, 0)
+	w := x.waiter(filter)
+	if w != nil && now.Add(renewWithin) < x.until {
 		return
 	}
-	if x != nil && slices.Contains(x.filters, filter) {
+	if w == nil && u.asked[filter] >= u.share || x == nil && u.full() {
+		l.settle(filter, a, 0)
 		return
 	}
 	if _, ok := u.buckets[filter].Take(now); !ok {
 		l.settle(filter, a, 0)
 		return
 	}
-	if x != nil {
-		x.filters = append(x.filters, filter)
+	if x == nil {
+		x = &unknown{address: a, pointer: inquiry{name.Reverse(a), ipc.TypePTR}}
+		u.all[a], u.byPointer[x.pointer] = x, x
+	}
+	if now.Add(renewWithin) >= x.until { // or it is the first time
+		l.renew(now, x)
+	}
+	if w != nil {
 		return
 	}
-	x = &unknown{address: a, pointer: inquiry{name.Reverse(a), ipc.TypePTR}, filters: []int{filter}, until: now.Add(unknownFor)}
-	u.all[a], u.byPointer[x.pointer] = x, x
-	l.ask(x.pointer, x.until)
+	w = &waiter{filter: filter}
+	x.waiters = append(x.waiters, w)
+	if x.pointed {
+		l.confirm(now, x, w, all)
+	} else {
+		u.asked[filter]++
+	}
+}
+
+// waiter is that of a filter, nil if it does not wait.
+func (x *unknown) waiter(filter int) *waiter {
+	if x == nil {
+		return nil
+	}
+	for _, w := range x.waiters {
+		if w.filter == filter {
+			return w
+		}
+	}
+	return nil
+}
+
+// full reports whether the resolver has no socket for another question.
+func (u *unknowns) full() bool { return len(u.byPointer)+len(u.confirming) >= maxUnknownAsked }
+
+// renew has the questions about an address asked from now on.
+func (l *lookups) renew(now ipc.Instant, x *unknown) {
+	x.until = now.Add(unknownFor)
+	if !x.pointed {
+		l.ask(x.pointer, x.until)
+	}
+	for q, all := range l.unknown.confirming {
+		if slices.Contains(all, x) {
+			l.ask(q, x.until)
+		}
+	}
 }
 
 // settle tells the trafficworker that what was to be opened of an address is.
@@ -112,37 +186,34 @@ func (l *lookups) settle(filter int, a netip.Addr, until ipc.Instant) {
 	l.out.Settled = append(l.out.Settled, pack(g, []netip.Addr{a})...)
 }
 
-// settleAll ends a lookup.
-func (l *lookups) settleAll(now ipc.Instant, x *unknown, until ipc.Instant) {
-	for _, filter := range x.filters {
-		l.settle(filter, x.address, until)
-		l.unknown.settled.Put(now, filter, x.address, struct{}{}, until)
+// finish ends what a filter waits for, which is remembered unless until is 0.
+func (l *lookups) finish(now ipc.Instant, x *unknown, w *waiter, until ipc.Instant) {
+	l.settle(w.filter, x.address, until)
+	if until > 0 {
+		l.unknown.settled.Put(now, w.filter, x.address, struct{}{}, until)
 	}
-	l.unknown.forget(x)
+	l.unknown.leave(x, w)
+}
+
+// leave has a filter wait no longer, and forgets what nobody waits for.
+func (u *unknowns) leave(x *unknown, w *waiter) {
+	if !x.pointed {
+		u.asked[w.filter]--
+	}
+	for len(w.names) > 0 {
+		u.unconfirm(x, w, w.names[0])
+	}
+	x.waiters = slices.DeleteFunc(x.waiters, func(other *waiter) bool { return other == w })
+	if len(x.waiters) == 0 {
+		delete(u.all, x.address)
+		delete(u.byPointer, x.pointer)
+	}
 }
 
 func (u *unknowns) forget(x *unknown) {
-	delete(u.all, x.address)
-	delete(u.byPointer, x.pointer)
-	for _, n := range x.names {
-		u.unconfirm(x, n)
+	for _, w := range slices.Clone(x.waiters) {
+		u.leave(x, w)
 	}
-}
-
-func (u *unknowns) unconfirm(x *unknown, n name.Name) {
-	q := x.forward(n)
-	others := slices.DeleteFunc(u.confirming[q], func(other *unknown) bool { return other == x })
-	if u.confirming[q] = others; len(others) == 0 {
-		delete(u.confirming, q)
-	}
-}
-
-// forward is the question about the addresses of a name that would confirm it.
-func (x *unknown) forward(n name.Name) inquiry {
-	if x.address.Is4() {
-		return inquiry{n, ipc.TypeA}
-	}
-	return inquiry{n, ipc.TypeAAAA}
 }
 
 // asks reports whether a question is under way.
@@ -154,7 +225,7 @@ func (u *unknowns) asks(now ipc.Instant, q inquiry) bool {
 }
 
 // unknownDue gives up what was not answered in time, and returns when there is
-// more. The trafficworker has given up too; with the next packet it is tried again.
+// more. The trafficworker gives up too; with the next packet it is tried again.
 func (l *lookups) unknownDue(now ipc.Instant) (next ipc.Instant) {
 	next = never
 	for _, x := range l.unknown.all {
@@ -167,52 +238,21 @@ func (l *lookups) unknownDue(now ipc.Instant) (next ipc.Instant) {
 	return next
 }
 
-// named goes on with the names of an address: those that a waiting filter
-// allows are looked up in turn. Without any the lookup ends.
-func (l *lookups) named(now ipc.Instant, x *unknown, names []name.Name, all []rules) {
-	u := &l.unknown
-	delete(u.byPointer, x.pointer)
-	for _, n := range names {
-		allowed := slices.ContainsFunc(x.filters, func(filter int) bool {
-			_, ok := all[filter].find(n)
-			return ok
-		})
-		q := x.forward(n)
-		asks := len(u.confirming[q]) > 0
-		switch {
-		case !allowed || slices.Contains(x.names, n) || len(x.names) == maxConfirmed:
-			continue
-		case !asks && len(u.byPointer)+len(u.confirming) >= maxUnknownAsked:
-			continue
-		}
-		x.names = append(x.names, n)
-		u.confirming[q] = append(u.confirming[q], x)
-		if !asks {
-			l.ask(q, x.until)
-		}
-	}
-	if len(x.names) == 0 {
-		l.settleAll(now, x, now.Add(settledFor))
-	}
-}
-
-// refuted: a name does not lead back to the address.
-func (l *lookups) refuted(now ipc.Instant, x *unknown, n name.Name) {
-	l.unknown.unconfirm(x, n)
-	x.names = slices.DeleteFunc(x.names, func(other name.Name) bool { return other == n })
-	if len(x.names) == 0 {
-		l.settleAll(now, x, now.Add(settledFor))
-	}
-}
-
 // changeUnknown forgets what the policy that has come does not look up. What
 // waits for it in the trafficworker is judged there.
 func (l *lookups) changeUnknown(all []rules) {
 	for _, x := range l.unknown.all {
-		x.filters = slices.DeleteFunc(x.filters, func(filter int) bool { return !all[filter].LookupUnknown })
-		if len(x.filters) == 0 {
-			l.unknown.forget(x)
+		for _, w := range slices.Clone(x.waiters) {
+			if !all[w.filter].LookupUnknown {
+				l.unknown.leave(x, w)
+			}
 		}
 	}
-	l.unknown.settled = newUnknowns(len(all)).settled // a name may be allowed now
+	looking := 0
+	for i := range all {
+		if all[i].LookupUnknown {
+			looking++
+		}
+	}
+	l.unknown.begin(looking)
 }

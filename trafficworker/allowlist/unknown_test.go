@@ -111,9 +111,7 @@ func TestUnknownAddress(t *testing.T) {
 			t.Error("something else is open, or for another filter")
 		}
 		wantSettled(t, c.address, e.Lookups(), start.Add(settledFor), 0, c.address)
-		if u := &e.lookups.unknown; len(u.all)+len(u.byPointer)+len(u.confirming) > 0 {
-			t.Errorf("left behind: %+v", u)
-		}
+		nothingUnderWay(t, e)
 	}
 }
 
@@ -183,9 +181,7 @@ func TestUnknownTime(t *testing.T) {
 		p := respond(t, e, end, reply(q).addr(q.Questions[0].Name.String(), a))
 		wantReason(t, "late", p.Outcome, ipc.ReasonNotLookedUp)
 		wantReason(t, "late question", ask(t, e, end, own(pointerOf(a), 4)), ipc.ReasonNotLookedUp)
-		if u := &e.lookups.unknown; len(u.all)+len(u.byPointer)+len(u.confirming) > 0 {
-			t.Errorf("left behind: %+v", u)
-		}
+		nothingUnderWay(t, e)
 	}
 }
 
@@ -259,17 +255,184 @@ func TestUnknownSharedName(t *testing.T) {
 	}
 }
 
-// TestUnknownBounds: 20 a second for a filter, no more at once than the
-// resolver has sockets for, no more than four names of one address.
-func TestUnknownBounds(t *testing.T) {
-	p := unknownPolicy()
-	for i := len(p.Filters); i < 10; i++ {
-		p.Filters = append(p.Filters, p.Filters[0])
-		p.Filters[i].Index, p.Filters[i].Name = uint32(i), fmt.Sprint(i)
-		p.Hostnames = append(p.Hostnames, p.Hostnames[0])
+// TestUnknownSharedNames: an address has two names, of which each filter allows
+// one. The end for one filter is none for the other, nor is that of one name.
+func TestUnknownSharedNames(t *testing.T) {
+	const a = "203.0.113.5"
+	for what, forged := range map[string]bool{"opened": false, "forged": true} {
+		e := unknownEngine(t)
+		arrives(t, e, start, 0, a)
+		arrives(t, e, start, 1, a)
+		named(t, e, start, a, "other.org", "www.other.org", "debian.org") // of filter 0, and the last of filter 1
+		e.Lookups()
+		at := map[bool]string{false: a, true: "203.0.113.77"}[forged]
+		exchange(t, e, start, own(lookup("other.org", ipc.TypeA), 3), func(x *answer) { x.addr("other.org", at) })
+		if out := e.Lookups(); forged && len(out.Settled) != 0 {
+			t.Errorf("%s: settled with names left: %+v", what, out.Settled)
+		} else if !forged {
+			wantSettled(t, what, out, start.Add(settledFor), 0, a)
+		}
+		exchange(t, e, start, own(lookup("debian.org", ipc.TypeA), 4), func(x *answer) { x.addr("debian.org", a) })
+		wantSettled(t, what+", the other", e.Lookups(), start.Add(settledFor), 1, a)
+		if granted(e, start, 1, a) == 0 || granted(e, start, 0, a) != 0 == forged {
+			t.Errorf("%s: open for filter 0 is %t, for filter 1 %t", what, granted(e, start, 0, a) != 0, granted(e, start, 1, a) != 0)
+		}
+		due(e, start.Add(unknownFor))
+		nothingUnderWay(t, e)
 	}
-	e := testEngine(t, p)
-	asked := 0
+}
+
+// nothingUnderWay requires that no lookup of an address has left anything.
+func nothingUnderWay(t *testing.T, e *Engine) {
+	t.Helper()
+	u := &e.lookups.unknown
+	if len(u.all)+len(u.byPointer)+len(u.confirming) > 0 {
+		t.Errorf("left behind: %+v", u)
+	}
+	for filter, n := range u.asked {
+		if n != 0 {
+			t.Errorf("filter %d is thought to have %d questions under way", filter, n)
+		}
+	}
+}
+
+// TestUnknownJoins: a filter that comes to wait while another's name is being
+// confirmed has its own names looked at.
+func TestUnknownJoins(t *testing.T) {
+	const a = "203.0.113.5"
+	e := unknownEngine(t)
+	arrives(t, e, start, 0, a)
+	named(t, e, start, a, "other.org", "debian.org")
+	e.Lookups()
+	arrives(t, e, start, 1, a)
+	wantQuestions(t, "the other filter's", e.Lookups().Ask, "A debian.org")
+	exchange(t, e, start, own(lookup("other.org", ipc.TypeA), 3), func(x *answer) { x.addr("other.org", "203.0.113.77") })
+	wantSettled(t, "the first filter", e.Lookups(), start.Add(settledFor), 0, a)
+	exchange(t, e, start, own(lookup("debian.org", ipc.TypeA), 4), func(x *answer) { x.addr("debian.org", a) })
+	wantSettled(t, "the second filter", e.Lookups(), start.Add(settledFor), 1, a)
+	if granted(e, start, 1, a) == 0 || granted(e, start, 0, a) != 0 {
+		t.Error("open for the wrong filter")
+	}
+
+	arrives(t, e, start, 0, "203.0.113.6") // with no name of filter 1's
+	named(t, e, start, "203.0.113.6", "other.org")
+	e.Lookups()
+	arrives(t, e, start, 1, "203.0.113.6")
+	wantSettled(t, "without a name of its own", e.Lookups(), start.Add(settledFor), 1, "203.0.113.6")
+	due(e, start.Add(unknownFor))
+	nothingUnderWay(t, e)
+}
+
+// TestUnknownRepeated: the trafficworker gives up 2 s after it asked. By then it
+// is over here, or begun anew if it asks again after less than that.
+func TestUnknownRepeated(t *testing.T) {
+	const a = "203.0.113.5"
+	for _, late := range []time.Duration{300 * time.Microsecond, 30 * time.Millisecond, 300 * time.Millisecond} { // with which it is heard
+		for _, pointed := range []bool{false, true} {
+			e := unknownEngine(t)
+			heard, again := start.Add(late), start.Add(2*time.Second)
+			arrives(t, e, heard, 0, a)
+			want := "PTR 5.113.0.203.in-addr.arpa"
+			if pointed {
+				named(t, e, heard, a, "example.com")
+			}
+			e.Lookups()
+			arrives(t, e, heard, 0, a)
+			wantQuestions(t, "a moment later", e.Lookups().Ask)
+			due(e, again)
+			if pointed && late > 50*time.Millisecond {
+				want = "A example.com"
+			}
+			arrives(t, e, again, 0, a)
+			out := e.Lookups()
+			wantQuestions(t, fmt.Sprint(late, pointed), out.Ask, want)
+			if len(out.Ask) == 1 && out.Ask[0].Until != again.Add(unknownFor) {
+				t.Errorf("%v: until %v after the start", late, out.Ask[0].Until.Sub(start))
+			}
+			if due(e, heard.Add(unknownFor)); len(e.lookups.unknown.all) != 1 {
+				t.Errorf("%v: forgotten", late)
+			}
+			due(e, again.Add(unknownFor))
+			nothingUnderWay(t, e)
+		}
+	}
+}
+
+// TestUnknownShares: one filter leaves room for the lookups of another, with the
+// names that are being confirmed, and what it leaves out for want of room is not
+// taken for looked up.
+func TestUnknownShares(t *testing.T) {
+	e := unknownEngine(t)
+	now, mine := start, []string(nil)
+	for i := range 32 {
+		now = now.Add(50 * time.Millisecond)
+		a := fmt.Sprintf("203.0.113.%d", i)
+		mine = append(mine, a)
+		arrives(t, e, now, 0, a)
+		if out := e.Lookups(); len(out.Ask) != 1 {
+			t.Fatalf("%d: %+v", i, out)
+		}
+	}
+	arrives(t, e, now, 0, "203.0.113.99")
+	wantSettled(t, "beyond the share", e.Lookups(), 0, 0, "203.0.113.99")
+	for i, a := range mine[20:] {
+		named(t, e, now, a, fmt.Sprintf("a%d.example.com", i), fmt.Sprintf("b%d.example.com", i), fmt.Sprintf("c%d.example.com", i))
+	}
+	if out := e.Lookups(); len(out.Ask) != 12 || len(out.Settled) != 0 {
+		t.Errorf("%d names are asked for in the room of 12 pointers, settled %+v", len(out.Ask), out.Settled)
+	}
+	exchange(t, e, now, own(lookup("a0.example.com", ipc.TypeA), 3), func(x *answer) { x.addr("a0.example.com", "203.0.113.77") })
+	wantSettled(t, "with names left out", e.Lookups(), 0, 0, mine[20])
+	for i := range 20 {
+		arrives(t, e, now, 1, fmt.Sprintf("198.51.100.%d", i))
+	}
+	if out := e.Lookups(); len(out.Ask) != 20 || len(out.Settled) != 0 {
+		t.Errorf("the other filter: %d asked, settled %+v", len(out.Ask), out.Settled)
+	}
+	due(e, now.Add(unknownFor))
+	nothingUnderWay(t, e)
+}
+
+// TestUnknownSharedQuestion: a name that two filters, or two addresses, wait for
+// is asked for as long as one of them does.
+func TestUnknownSharedQuestion(t *testing.T) {
+	const a, b = "203.0.113.5", "203.0.113.6"
+	e := unknownEngine(t)
+	arrives(t, e, start, 0, a)
+	arrives(t, e, start, 1, a)
+	named(t, e, start, a, "example.com") // which both allow
+	e.Lookups()
+	next := unknownPolicy()
+	next.Filters[0].LookupUnknown = false
+	if _, err := e.Change(start, next); err != nil {
+		t.Fatal(err)
+	}
+	exchange(t, e, start, own(lookup("example.com", ipc.TypeA), 3), func(x *answer) { x.addr("example.com", a) })
+	wantSettled(t, "the other filter", e.Lookups(), start.Add(settledFor), 1, a)
+	nothingUnderWay(t, e)
+
+	e = unknownEngine(t)
+	arrives(t, e, start, 0, a)
+	named(t, e, start, a, "example.com")
+	e.Lookups()
+	later := start.Add(unknownFor - 1)
+	arrives(t, e, later, 0, b)
+	named(t, e, later, b, "example.com")
+	wantQuestions(t, "the other address", e.Lookups().Ask, "A example.com", "PTR 6.113.0.203.in-addr.arpa")
+	later = later.Add(1)
+	due(e, later)
+	exchange(t, e, later, own(lookup("example.com", ipc.TypeA), 3), func(x *answer) { x.addr("example.com", a, b) })
+	if granted(e, later, 0, b) == 0 || granted(e, later, 0, a) != 0 {
+		t.Error("what waits is not open, or what does not is")
+	}
+	nothingUnderWay(t, e)
+}
+
+// TestUnknownBounds: 20 a second for a filter, its share of what the resolver
+// has sockets for at once, no more than that for all, and no more than four
+// names of one address.
+func TestUnknownBounds(t *testing.T) {
+	e := testEngine(t, manyFilters(26))
 	flood := func(now ipc.Instant, filter uint32) (n int) {
 		for i := range 100 {
 			arrives(t, e, now, filter, fmt.Sprintf("203.%d.113.%d", filter, i))
@@ -284,11 +447,11 @@ func TestUnknownBounds(t *testing.T) {
 		}
 		return n
 	}
-	if n := flood(start, 0); n != lookupsPerSecond {
-		t.Errorf("%d at once for one filter", n)
+	asked := flood(start, 0)
+	if asked != 4 { // the least that is a share
+		t.Errorf("%d at once for one filter", asked)
 	}
-	asked += lookupsPerSecond
-	for _, filter := range []uint32{1, 3, 4, 5, 6} {
+	for filter := uint32(3); filter < 26; filter++ {
 		asked += flood(start, filter)
 	}
 	if asked != maxUnknownAsked {
@@ -301,6 +464,13 @@ func TestUnknownBounds(t *testing.T) {
 	arrives(t, e, end, 1, "198.51.100.1")
 	named(t, e, end, "198.51.100.1", "a.debian.org", "b.debian.org", "b.debian.org", "c.debian.org", "d.debian.org", "e.debian.org")
 	wantQuestions(t, "names", e.Lookups().Ask, "A a.debian.org", "A b.debian.org", "A c.debian.org", "A d.debian.org", "PTR 1.100.51.198.in-addr.arpa")
+
+	for _, c := range []struct{ filters, want int }{{3, lookupsPerSecond}, {9, 8}} { // 2 and 8 that look up
+		e = testEngine(t, manyFilters(c.filters))
+		if n := flood(start, 0); n != c.want {
+			t.Errorf("%d filters: %d at once for one", c.filters, n)
+		}
+	}
 }
 
 // TestUnknownBreaches: what an honest trafficworker never asks about.
