@@ -34,7 +34,7 @@ const (
 	GrantsDone
 	// GrantsSettled answers an Unknown: the addresses have been looked up, and
 	// what they lead to was opened before this. Until is until when nobody need
-	// ask again, 0 if at once.
+	// ask again, 0 if there was no room to look all of it up.
 	GrantsSettled
 	grantsKindEnd
 )

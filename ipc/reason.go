@@ -78,6 +78,8 @@ const (
 	ReasonNumbers         // it acknowledges what did not pass
 	ReasonEarly           // it could begin a stream at another place than its SYN said
 	ReasonConnectionsFull // too many connections that are in use
+	// More of what the daemon asks for itself.
+	ReasonLookupOver // a question on selfDNSQueue that was a lookup under way, or a late answer to it (found by the holder)
 
 	reasonEnd
 )
@@ -139,6 +141,7 @@ var reasonText = [reasonEnd]string{
 	ReasonNumbers:         "TCP segment that acknowledges what did not pass",
 	ReasonEarly:           "TCP segment before the server has acknowledged anything",
 	ReasonConnectionsFull: "too many connections",
+	ReasonLookupOver:      "lookup that is over",
 }
 
 // Reasons are all of them but ReasonNone.

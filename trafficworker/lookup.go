@@ -100,7 +100,11 @@ func (w *worker) settled(now ipc.Instant, g *ipc.Grants) (err error) {
 		at := place{g.Filter, a}
 		if u := w.waiting.unknown[at]; u != nil && err == nil {
 			w.waiting.settle(now, at, g.Until)
-			err = w.again(now, u, ipc.ReasonLookedUp)
+			reason := ipc.ReasonLookedUp
+			if g.Until == 0 { // not all of what could open it was
+				reason = ipc.ReasonTooManyLookups
+			}
+			err = w.again(now, u, reason)
 		}
 	})
 	return err

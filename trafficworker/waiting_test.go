@@ -37,7 +37,8 @@ func TestPacketWaits(t *testing.T) {
 			l.tell(about(ipc.GrantsOpen, 0, l.now.Add(time.Second), unknown1), about(ipc.GrantsSettled, 0, 0, unknown1))
 		}, ipc.Accept, ""},
 		"settled":               {func(l *lab) { l.tell(about(ipc.GrantsSettled, 0, l.now.Add(time.Second), unknown1)) }, ipc.Drop, ipc.ReasonLookedUp.String()},
-		"settled, not for long": {func(l *lab) { l.tell(about(ipc.GrantsSettled, 0, 0, unknown1)) }, ipc.Drop, ipc.ReasonLookedUp.String()},
+		"settled, not for long": {func(l *lab) { l.tell(about(ipc.GrantsSettled, 0, l.now, unknown1)) }, ipc.Drop, ipc.ReasonLookedUp.String()},
+		"no room":               {func(l *lab) { l.tell(about(ipc.GrantsSettled, 0, 0, unknown1)) }, ipc.Drop, ipc.ReasonTooManyLookups.String()},
 		"too late": {func(l *lab) {
 			l.now += ipc.Instant(waitFor)
 			l.tick(ipc.Forever)
@@ -202,7 +203,7 @@ func TestPortNotCovered(t *testing.T) {
 	private := packetTo(netip.MustParseAddr("fd00::1"), none)
 	l.want("private", verdicts{l.send(0, with(private, 6, ipc.ProtoTCP)[:41]): ipc.Drop})
 	lines := l.lines()
-	if lines["drop: "+ipc.ReasonLookedUp.String()] != 1 || lines["drop: "+ipc.ReasonNoPorts.String()] != 1 {
+	if lines["drop: "+ipc.ReasonTooManyLookups.String()] != 1 || lines["drop: "+ipc.ReasonNoPorts.String()] != 1 {
 		t.Errorf("lines %v", lines)
 	}
 }
@@ -252,7 +253,7 @@ func TestSettledMemory(t *testing.T) {
 	settle(l.now.Add(time.Minute))
 	l.change([]ipc.Filter{looking, looking})
 	asks("after a change", 0, unknown1, true)
-	if lines := l.lines(); lines["drop: "+ipc.ReasonLookedUp.String()] == 0 || len(lines) != 2 {
+	if lines := l.lines(); lines["drop: "+ipc.ReasonLookedUp.String()] == 0 || lines["drop: "+ipc.ReasonTooManyLookups.String()] != 3 || len(lines) != 3 {
 		t.Errorf("lines %v", lines)
 	}
 }

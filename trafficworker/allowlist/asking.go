@@ -58,7 +58,7 @@ func (h *holder) passOn() error {
 		h.log.Warn("no answer about a name of cachedHostnames", "name", f.Name.String(), "type", ipc.TypeName(f.Type), "again_in", f.Again.String())
 		if f.Unseen && !h.hinted {
 			h.hinted = true
-			h.log.Warn("no DNS request of the daemon itself has come to selfDNSQueue: a rule has to send there what has the mark selfMark, by UDP and TCP")
+			h.log.Warn("no DNS request of the daemon itself has come to selfDNSQueue: it could not send any (see above), or no rule sends there what has the mark selfMark, by UDP and TCP")
 		}
 	}
 	return nil

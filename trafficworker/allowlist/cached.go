@@ -85,7 +85,7 @@ func (l *lookups) cachedDue(now ipc.Instant) (next ipc.Instant) {
 		default:
 			c.until = now.Add(cachedFor)
 			l.under++
-			l.ask(c.inquiry, c.until)
+			l.ask(now, c.inquiry, c.until)
 		}
 		next = min(next, c.until)
 	}

@@ -36,7 +36,7 @@ func (l *lookups) confirm(now ipc.Instant, x *unknown, w *waiter, all []rules) {
 		w.names = append(w.names, n)
 		u.asked[w.filter]++
 		if !slices.ContainsFunc(others, func(other *unknown) bool { return other.until.Add(renewWithin) >= x.until }) {
-			l.ask(q, x.until)
+			l.ask(now, q, x.until)
 		}
 		if !slices.Contains(others, x) {
 			u.confirming[q] = append(others, x)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/name"
+	"github.com/capnspacehook/egress-eddie/trafficworker/expiring"
 )
 
 // Bounds of what the daemon asks for itself.
@@ -18,6 +19,11 @@ const (
 	// cachedFor is how long the answer to a question about a cached name is
 	// waited for: several attempts of the resolver's.
 	cachedFor = 5 * time.Second
+	// overFor is how long after its time a question is known to have been under
+	// way: so long may an answer be late. maxOver bounds those that are known;
+	// all cached names are half of it.
+	overFor = pendingForSelf
+	maxOver = 4 * ipc.MaxCached
 )
 
 // inquiry is a question of the daemon's own. Its class is IN.
@@ -36,6 +42,9 @@ type lookups struct {
 	unknown unknowns
 	next    ipc.Instant // nothing is due before it
 	seen    bool        // a question of the daemon's came by its queue
+	// over are the questions that are or were under way. It decides nothing but
+	// what the log says.
+	over *expiring.Table[inquiry, struct{}]
 
 	out Lookups
 }
@@ -60,7 +69,7 @@ type Failed struct {
 const never ipc.Instant = math.MaxInt64
 
 func newLookups(p *ipc.Policy) *lookups {
-	l := &lookups{cached: map[inquiry]*cached{}, unknown: newUnknowns(p.Filters)}
+	l := &lookups{cached: map[inquiry]*cached{}, unknown: newUnknowns(p.Filters), over: expiring.New[inquiry, struct{}](maxOver)}
 	if p.Settings.AskA {
 		l.types = append(l.types, ipc.TypeA)
 	}
@@ -89,7 +98,8 @@ func (e *Engine) Lookups() Lookups {
 	return out
 }
 
-func (l *lookups) ask(q inquiry, until ipc.Instant) {
+func (l *lookups) ask(now ipc.Instant, q inquiry, until ipc.Instant) {
+	l.over.Put(now, q, struct{}{}, until.Add(overFor))
 	l.out.Ask = append(l.out.Ask, ipc.Lookup{Name: q.name, Type: q.typ, Until: until})
 	l.soon(until)
 }
@@ -110,6 +120,9 @@ func (l *lookups) mayAsk(now ipc.Instant, questions []ipc.Question, answer bool)
 	}
 	if l.unknown.asks(now, q) {
 		return q, ipc.ReasonNone
+	}
+	if _, _, known := l.over.Get(now, q); known { // the resolver tried again just before the answer, perhaps
+		return q, ipc.ReasonLookupOver
 	}
 	return q, ipc.ReasonNotLookedUp
 }

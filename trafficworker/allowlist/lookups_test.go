@@ -212,8 +212,11 @@ func TestSelfQueue(t *testing.T) {
 	// Its answer ends it: nothing is asked twice for nothing.
 	a := reply(good()).addr("cdn.net", "203.0.113.1")
 	e.Commit(start, respond(t, e, start, a))
-	wantReason(t, "after the answer", ask(t, e, start, good()), ipc.ReasonNotLookedUp)
-	wantReason(t, "after its time", ask(t, e, start.Add(cachedFor), own(lookup("mirror.net", ipc.TypeA), 1)), ipc.ReasonNotLookedUp)
+	wantReason(t, "after the answer", ask(t, e, start, good()), ipc.ReasonLookupOver)
+	mirror := own(lookup("mirror.net", ipc.TypeA), 1)
+	wantReason(t, "after its time", ask(t, e, start.Add(cachedFor), mirror), ipc.ReasonLookupOver)
+	wantReason(t, "almost 10 s after it", ask(t, e, start.Add(cachedFor+10*time.Second-1), mirror), ipc.ReasonLookupOver)
+	wantReason(t, "10 s after it", ask(t, e, start.Add(cachedFor+10*time.Second), mirror), ipc.ReasonNotLookedUp)
 	// Extras are nobody else's concern.
 	q := query(handleWeb, "example.com")
 	q.Extras = true
@@ -238,7 +241,7 @@ func TestSelfByTCP(t *testing.T) {
 		t.Errorf("the answer is of filter %d, and opens %+v", p.Filter, p.Grants)
 	}
 	other := streamQuery(handleSelf, "cdn.net")
-	if o := hand(t, e, start, other)[0]; o.Reason != ipc.ReasonNotLookedUp || o.Filter != -1 {
+	if o := hand(t, e, start, other)[0]; o.Reason != ipc.ReasonLookupOver || o.Filter != -1 {
 		t.Errorf("another question: %+v", o)
 	}
 	wantSegment(t, "after it", e, start, segment(ipc.SegmentData, handleSelf), ipc.ReasonConnRefused)

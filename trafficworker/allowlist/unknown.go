@@ -171,11 +171,11 @@ func (u *unknowns) full() bool { return len(u.byPointer)+len(u.confirming) >= ma
 func (l *lookups) renew(now ipc.Instant, x *unknown) {
 	x.until = now.Add(unknownFor)
 	if !x.pointed {
-		l.ask(x.pointer, x.until)
+		l.ask(now, x.pointer, x.until)
 	}
 	for q, all := range l.unknown.confirming {
 		if slices.Contains(all, x) {
-			l.ask(q, x.until)
+			l.ask(now, q, x.until)
 		}
 	}
 }

@@ -174,13 +174,13 @@ func TestUnknownTime(t *testing.T) {
 		}
 		again := *q
 		again.SrcPort++
-		wantReason(t, "not in time", ask(t, e, end, &again), ipc.ReasonNotLookedUp)
+		wantReason(t, "not in time", ask(t, e, end, &again), ipc.ReasonLookupOver)
 		if out := due(e, end); len(out.Settled) > 0 {
 			t.Errorf("what had no answer is settled: %+v", out)
 		}
 		p := respond(t, e, end, reply(q).addr(q.Questions[0].Name.String(), a))
-		wantReason(t, "late", p.Outcome, ipc.ReasonNotLookedUp)
-		wantReason(t, "late question", ask(t, e, end, own(pointerOf(a), 4)), ipc.ReasonNotLookedUp)
+		wantReason(t, "late", p.Outcome, ipc.ReasonLookupOver)
+		wantReason(t, "late question", ask(t, e, end, own(pointerOf(a), 4)), ipc.ReasonLookupOver)
 		nothingUnderWay(t, e)
 	}
 }
@@ -520,7 +520,7 @@ func TestUnknownAfterReload(t *testing.T) {
 		t.Errorf("opened by the old policy: %+v", p.Grants)
 	}
 	wantSettled(t, "the first", e.Lookups(), start.Add(settledFor), 0, "203.0.113.5")
-	wantReason(t, "the other", respond(t, e, start, reply(other)).Outcome, ipc.ReasonNotLookedUp)
+	wantReason(t, "the other", respond(t, e, start, reply(other)).Outcome, ipc.ReasonLookupOver)
 	// What was settled before may have a name that is allowed now.
 	if _, err := e.Change(start, unknownPolicy()); err != nil {
 		t.Fatal(err)
