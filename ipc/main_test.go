@@ -108,6 +108,7 @@ func samplePolicyItem() PolicyItem {
 		Of:     1, Names: []name.Name{sampleName("a", "example")}, Scopes: []byte{byte(ScopeBelow)},
 		Ports:    []PortsAt{{0, []Port{{443, ProtoTCP}}}},
 		Resolver: AddressOf(netip.MustParseAddr("2001:db8::1")),
+		Server:   AddressOf(netip.MustParseAddr("2001:db8::2")),
 		Address:  AllowedAddress{AddressOf(netip.MustParseAddr("10.0.0.0")), 8, []Port{{53, 0}}},
 		Socket:   Socket{7, ProtoTCP},
 	}

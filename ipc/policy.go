@@ -27,7 +27,8 @@ const (
 	// namesPerItem bounds the names of one PolicyNames item: 128 of at most
 	// 255 octets fit a frame.
 	namesPerItem = 128
-	// MaxResolvers bounds the trusted resolvers.
+	// MaxResolvers bounds the trusted resolvers, and the servers that the daemon
+	// itself asks.
 	MaxResolvers = 256
 	// MaxAllowedAddresses bounds the configured addresses and networks of all
 	// filters together.
@@ -74,6 +75,7 @@ const (
 	PolicyFilter
 	PolicyNames
 	PolicyResolver
+	PolicyServer
 	PolicyAddress
 	PolicyDone
 	// PolicyLog is no part of a policy: it comes with a descriptor, the log
@@ -97,6 +99,7 @@ type PolicyItem struct {
 	Scopes   []byte      // PolicyNames: the Scope of each
 	Ports    []PortsAt   // PolicyNames: of those that do not open all
 	Resolver Address     // PolicyResolver
+	Server   Address     // PolicyServer
 	Address  AllowedAddress
 	Socket   Socket // PolicySocket
 }
@@ -220,6 +223,11 @@ func (p *PolicyItem) Validate() error {
 			return errors.New("resolver that is no address")
 		}
 		return nil
+	case PolicyServer:
+		if _, ok := p.Server.Addr(); !ok {
+			return errors.New("server that is no address")
+		}
+		return nil
 	}
 	return fmt.Errorf("policy item of kind %d", p.Kind)
 }
@@ -264,7 +272,8 @@ type Policy struct {
 	Filters   []Filter
 	Hostnames []Hostnames
 	Addresses [][]AllowedAddress
-	Resolvers []Address
+	Resolvers []Address // that clients may ask, any if there are none
+	Servers   []Address // that the daemon itself asks
 
 	begun, done bool
 	hostnames   int
@@ -292,6 +301,9 @@ func (p *Policy) Items() []PolicyItem {
 	}
 	for _, r := range p.Resolvers {
 		items = append(items, PolicyItem{Kind: PolicyResolver, Resolver: r})
+	}
+	for _, s := range p.Servers {
+		items = append(items, PolicyItem{Kind: PolicyServer, Server: s})
 	}
 	return append(items, PolicyItem{Kind: PolicyDone})
 }
@@ -338,6 +350,11 @@ func (p *Policy) Add(item *PolicyItem) (complete bool, err error) {
 			return false, fmt.Errorf("more than %d resolvers", MaxResolvers)
 		}
 		p.Resolvers = append(p.Resolvers, item.Resolver)
+	case PolicyServer:
+		if len(p.Servers) >= MaxResolvers {
+			return false, fmt.Errorf("more than %d servers", MaxResolvers)
+		}
+		p.Servers = append(p.Servers, item.Server)
 	case PolicyDone:
 		p.done = true
 		return true, p.check()

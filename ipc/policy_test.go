@@ -20,6 +20,7 @@ func bigPolicy() *Policy {
 		Resolvers: []Address{
 			AddressOf(netip.MustParseAddr("192.0.2.53")), AddressOf(netip.MustParseAddr("2001:db8::53")),
 		},
+		Servers: []Address{AddressOf(netip.MustParseAddr("2001:db8::53"))},
 	}
 	var many Hostnames
 	for i := range 10_000 {
@@ -71,7 +72,7 @@ func TestPolicyRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(got.Hostnames, want.Hostnames) || !reflect.DeepEqual(got.Addresses, want.Addresses) || !reflect.DeepEqual(got.Queues, want.Queues) ||
-		!reflect.DeepEqual(got.Filters, want.Filters) || !reflect.DeepEqual(got.Resolvers, want.Resolvers) || got.Settings != want.Settings {
+		!reflect.DeepEqual(got.Filters, want.Filters) || !reflect.DeepEqual(got.Resolvers, want.Resolvers) || !reflect.DeepEqual(got.Servers, want.Servers) || got.Settings != want.Settings {
 		t.Error("the policy changed on the way")
 	}
 }
@@ -97,6 +98,7 @@ func TestPolicyOrder(t *testing.T) {
 		{"filter first", []PolicyItem{filter(0)}},
 		{"names first", []PolicyItem{names(0)}},
 		{"resolver first", []PolicyItem{{Kind: PolicyResolver}}},
+		{"server first", []PolicyItem{{Kind: PolicyServer}}},
 		{"log first", []PolicyItem{{Kind: PolicyLog}}},
 		{"begin twice", []PolicyItem{begin, begin}},
 		{"log within", []PolicyItem{begin, {Kind: PolicyLog}}},
@@ -159,6 +161,9 @@ func TestPolicyBounds(t *testing.T) {
 	}
 	if n := fill(begun(), func(int) PolicyItem { return PolicyItem{Kind: PolicyResolver} }); n != MaxResolvers {
 		t.Errorf("%d resolvers", n)
+	}
+	if n := fill(begun(), func(int) PolicyItem { return PolicyItem{Kind: PolicyServer} }); n != MaxResolvers {
+		t.Errorf("%d servers", n)
 	}
 	p := begun()
 	if _, err := p.Add(&PolicyItem{Kind: PolicyFilter, Filter: Filter{Name: "f"}}); err != nil {
@@ -229,6 +234,8 @@ func TestPolicyItemValidate(t *testing.T) {
 		"negative use":          {Kind: PolicyFilter, Filter: Filter{Name: "f", MaxInUse: -1}},
 		"resolver of 5 octets":  {Kind: PolicyResolver, Resolver: "abcde"},
 		"no resolver":           {Kind: PolicyResolver},
+		"server of 5 octets":    {Kind: PolicyServer, Server: "abcde"},
+		"no server":             {Kind: PolicyServer, Resolver: "abcd"},
 	} {
 		if err := item.Validate(); err == nil {
 			t.Errorf("%s: valid", what)

@@ -66,6 +66,11 @@ func policyFor(role ipc.Role, c *config.Config, o options, json, journal bool, q
 		for _, r := range c.Resolvers {
 			p.Resolvers = append(p.Resolvers, ipc.AddressOf(r))
 		}
+		if c.AsksItself() {
+			for _, s := range c.Servers {
+				p.Servers = append(p.Servers, ipc.AddressOf(s))
+			}
+		}
 	}
 	if role == ipc.RoleAllowlist || role == ipc.RoleTraffic {
 		for i, f := range c.Filters {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -362,6 +363,7 @@ func TestPolicyOfAsking(t *testing.T) {
 	c := &config.Config{
 		InboundDNSQueue: config.QueuePair{IPv6: 1},
 		SelfDNSQueue:    config.QueuePair{IPv6: 2},
+		Servers:         []netip.Addr{netip.MustParseAddr("2001:db8::53"), netip.MustParseAddr("2001:db8::54")},
 		Filters: []config.FilterOptions{
 			{
 				Name: "both", DNSQueue: config.QueuePair{IPv6: 10}, TrafficQueue: config.QueuePair{IPv6: 11}, AllowAnswersFor: time.Minute, LookupUnknownIPs: true,
@@ -403,6 +405,10 @@ func TestPolicyOfAsking(t *testing.T) {
 		if !slices.Equal(numbers, want.queues) || p.Settings != want.settings || !reflect.DeepEqual(p.Filters, want.filters) {
 			t.Errorf("%s: queues %v, %+v, filters %+v", role, numbers, p.Settings, p.Filters)
 		}
+		if want := c.Servers; role != ipc.RoleAllowlist && len(p.Servers) > 0 ||
+			role == ipc.RoleAllowlist && !slices.Equal(p.Servers, []ipc.Address{ipc.AddressOf(want[0]), ipc.AddressOf(want[1])}) {
+			t.Errorf("%s: servers %q", role, p.Servers)
+		}
 		got := &ipc.Policy{}
 		for _, item := range p.Items() {
 			if err := item.Validate(); err != nil {
@@ -418,9 +424,9 @@ func TestPolicyOfAsking(t *testing.T) {
 	}
 	for family, pair := range map[string]config.QueuePair{"A": {IPv4: 1}, "none": {}} {
 		c.InboundDNSQueue, c.SelfDNSQueue = config.QueuePair{IPv4: 1}, pair
-		s := policyFor(ipc.RoleAllowlist, c, options{}, false, false, nil).Settings
-		if s.AskA != (family == "A") || s.AskAAAA {
-			t.Errorf("%s: %+v", family, s)
+		p := policyFor(ipc.RoleAllowlist, c, options{}, false, false, nil)
+		if asks := family == "A"; p.Settings.AskA != asks || p.Settings.AskAAAA || len(p.Servers) > 0 != asks {
+			t.Errorf("%s: %+v, servers %q", family, p.Settings, p.Servers)
 		}
 	}
 	h := policyFor(ipc.RoleAllowlist, c, options{}, false, false, queues).Hostnames

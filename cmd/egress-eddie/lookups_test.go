@@ -381,8 +381,7 @@ func TestSelfQueueOfOthers(t *testing.T) {
 		l.cachedAnswer(t, "cdn.test", f.web(1))
 		l.daemon.sees(t, eventResponse, fields{"name": "cdn.test", "type": pick(f, "AAAA", "A"), "verdict": "accept"})
 
-		a := l.client.asker(t, f.client)
-		a.mark()
+		a := l.client.marked(t, f.client)
 		for _, n := range []string{"example.com", "cdn.test", "secret.cdn.test", "secret.in-addr.arpa", strings.TrimSuffix(reverse(f.web(7)), ".")} {
 			for _, record := range []uint16{typeOf(f), dns.TypePTR} {
 				reason := "not a question that the daemon has to ask"
@@ -399,6 +398,21 @@ func TestSelfQueueOfOthers(t *testing.T) {
 		}
 		l.idle(t)
 	})
+}
+
+// marked is an asker whose packets have the mark of the daemon's own.
+func (n *netns) marked(t *testing.T, from netip.Addr) *asker {
+	t.Helper()
+	a := n.asker(t, from)
+	raw, err := a.conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 0x20000000) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }
 
 // A slow server answers an earlier attempt of the resolver's than the last one,
@@ -424,7 +438,8 @@ func TestSelfQueueSlowServer(t *testing.T) {
 }
 
 // Without resolvers the servers are those of /etc/resolv.conf as it is at the
-// start, and after a reload as it is then.
+// start, and after a reload as it is then; by the daemon's own queue no others
+// can be asked.
 func TestServersOfResolvConf(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
 		l := newLab(t)
@@ -453,6 +468,14 @@ func TestServersOfResolvConf(t *testing.T) {
 		l.daemon.sees(t, "filtering", nil)
 		l.cachedAnswer(t, "cdn.test", f.web(1))
 		l.daemon.never(t, eventResponse, fields{"granted": f.web(2)})
+		a := l.client.marked(t, f.client)
+		isForeign := func(server netip.Addr, record uint16) { // equal lines are folded
+			t.Helper()
+			a.send(netip.AddrPortFrom(server, 53), question("cdn.test", record))
+			l.daemon.sees(t, eventRequest, fields{"queue": selfQueue(f), "dst": netip.AddrPortFrom(server, 53), "verdict": "drop", "reason": "resolver not trusted"})
+			a.nothing()
+		}
+		isForeign(f.other, dns.TypeA)
 
 		write(conf, fmt.Sprintf("nameserver %v\n", f.other))
 		if err := l.daemon.cmd.Process.Signal(unix.SIGHUP); err != nil {
@@ -460,6 +483,7 @@ func TestServersOfResolvConf(t *testing.T) {
 		}
 		l.daemon.sees(t, "configuration reloaded", nil)
 		l.cachedAnswer(t, "cdn.test", f.web(2))
+		isForeign(f.resolver, dns.TypeAAAA)
 		l.reaches(t, f.web(1))
 		l.reaches(t, f.web(2))
 		l.idle(t)

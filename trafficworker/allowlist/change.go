@@ -50,7 +50,7 @@ func (e *Engine) Change(now ipc.Instant, p *ipc.Policy) (Change, error) {
 		e.translateLearnt(now, i, t, &c)
 		e.translateGrants(now, i, t, &c)
 	}
-	e.rules, e.resolvers = next.rules, next.resolvers
+	e.rules, e.resolvers, e.servers = next.rules, next.resolvers, next.servers
 	e.lookups.setCached(now, e.rules)
 	e.lookups.changeUnknown(e.rules)
 	e.pending.checkInterface = p.Settings.InterfaceCheck

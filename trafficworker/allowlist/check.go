@@ -3,6 +3,7 @@ package allowlist
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/name"
@@ -36,7 +37,25 @@ func checkPolicy(p *ipc.Policy) error {
 			return errors.New("resolver that is no address")
 		}
 	}
-	return checkQueues(p)
+	if err := checkQueues(p); err != nil {
+		return err
+	}
+	return checkServers(p)
+}
+
+// checkServers: without servers of its own the daemon's questions could pass to
+// none, or to all.
+func checkServers(p *ipc.Policy) error {
+	asks := slices.ContainsFunc(p.Queues, func(q ipc.Queue) bool { return q.Kind == ipc.QueueSelf })
+	if asks != (len(p.Servers) > 0) || len(p.Servers) > ipc.MaxResolvers {
+		return fmt.Errorf("%d servers to ask, and a queue for that is %t", len(p.Servers), asks)
+	}
+	for _, s := range p.Servers {
+		if _, ok := s.Addr(); !ok {
+			return errors.New("server that is no address")
+		}
+	}
+	return nil
 }
 
 func checkFilter(i int, f *ipc.Filter, hosts *ipc.Hostnames) error {

@@ -16,6 +16,7 @@ type Engine struct {
 	queues    map[uint32]ipc.Queue // by handle
 	rules     []rules              // by filter
 	resolvers map[ipc.Address]bool
+	servers   map[ipc.Address]bool // that the daemon itself asks
 
 	// self stands for the daemon where a request belongs to a filter: the number
 	// after the last one, or -1 if it asks nothing itself.
@@ -41,6 +42,7 @@ func New(p *ipc.Policy) (*Engine, error) {
 		queues:    make(map[uint32]ipc.Queue, len(p.Queues)),
 		rules:     make([]rules, len(p.Filters)),
 		resolvers: make(map[ipc.Address]bool, len(p.Resolvers)),
+		servers:   make(map[ipc.Address]bool, len(p.Servers)),
 		self:      -1,
 		lookups:   newLookups(p),
 		learnt:    expiring.NewGroup[name.Name, proofs](len(p.Filters), MaxLearnt, MaxLearnt),
@@ -64,6 +66,9 @@ func New(p *ipc.Policy) (*Engine, error) {
 	}
 	for _, r := range p.Resolvers {
 		e.resolvers[r] = true
+	}
+	for _, s := range p.Servers {
+		e.servers[s] = true
 	}
 	e.lookups.setCached(0, e.rules)
 	return e, nil

@@ -18,6 +18,7 @@ func askingPolicy() *ipc.Policy {
 	p := testPolicy()
 	p.Settings.AskA, p.Settings.AskAAAA = true, true
 	p.Queues = append(p.Queues, ipc.Queue{Handle: handleSelf, Number: 5, Kind: ipc.QueueSelf})
+	p.Servers = []ipc.Address{ipc.AddressOf(ip("10.0.0.53"))}
 	for i, names := range [][]string{{"cdn.net"}, {"cdn.net", "mirror.net"}} {
 		f := &p.Filters[i]
 		f.ReCacheEvery = time.Duration(10*(i+1)) * time.Minute
@@ -247,6 +248,27 @@ func TestSelfByTCP(t *testing.T) {
 	wantSegment(t, "after it", e, start, segment(ipc.SegmentData, handleSelf), ipc.ReasonConnRefused)
 }
 
+// TestSelfServers: the daemon asks its own servers alone, whoever else may be
+// asked, and by UDP and TCP.
+func TestSelfServers(t *testing.T) {
+	for _, resolvers := range [][]ipc.Address{nil, {ipc.AddressOf(ip("10.0.0.53")), ipc.AddressOf(ip("10.0.0.54"))}} {
+		p := askingPolicy()
+		p.Resolvers = resolvers
+		e := testEngine(t, p)
+		due(e, start)
+		q := own(lookup("cdn.net", ipc.TypeA), 1)
+		wantReason(t, "its own", ask(t, e, start, q), ipc.ReasonNone)
+		q.Dst = ipc.AddressOf(ip("10.0.0.54"))
+		wantReason(t, "another", ask(t, e, start, q), ipc.ReasonResolverNotTrusted)
+		syn := segment(ipc.SegmentOpen, handleSelf)
+		syn.Dst = q.Dst
+		wantSegment(t, "another by TCP", e, start, syn, ipc.ReasonResolverNotTrusted)
+		client := query(handleWeb, "example.com")
+		client.Dst = q.Dst
+		wantReason(t, "a client's", ask(t, e, start, client), ipc.ReasonNone)
+	}
+}
+
 // TestSelfServerGone: the answer of a server that a change of policy took away.
 func TestSelfServerGone(t *testing.T) {
 	e := testEngine(t, askingPolicy())
@@ -254,7 +276,7 @@ func TestSelfServerGone(t *testing.T) {
 	q := own(lookup("cdn.net", ipc.TypeA), 1)
 	ask(t, e, start, q)
 	next := askingPolicy()
-	next.Resolvers = []ipc.Address{ipc.AddressOf(ip("10.0.0.54"))}
+	next.Servers = []ipc.Address{ipc.AddressOf(ip("10.0.0.54"))}
 	if _, err := e.Change(start, next); err != nil {
 		t.Fatal(err)
 	}

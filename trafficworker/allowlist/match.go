@@ -41,9 +41,14 @@ func (e *Engine) judge(now ipc.Instant, filter uint32, server ipc.Address, quest
 }
 
 // mayAsk reports whether a filter's clients may talk to a server at all: one
-// that grants must trust it.
+// that grants must trust it. The daemon itself asks its own servers alone, also
+// where clients may ask all: else whoever has the mark could have a server of
+// his answer a question of the daemon's.
 func (e *Engine) mayAsk(filter uint32, server ipc.Address) bool {
-	return int(filter) != e.self && e.rules[filter].AllowAll || len(e.resolvers) == 0 || e.resolvers[server]
+	if int(filter) == e.self {
+		return e.servers[server]
+	}
+	return e.rules[filter].AllowAll || len(e.resolvers) == 0 || e.resolvers[server]
 }
 
 // classIN is the class of the Internet, RFC 1035 section 3.2.4.
