@@ -333,6 +333,44 @@ func TestUnknownWaits(t *testing.T) {
 	})
 }
 
+// A filter has a share of the lookups, and what was not looked up for lack of
+// room is not said to have been.
+func TestUnknownShare(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		l := newLab(t)
+		r := l.resolver(f.resolver, func(*query) {})
+		l.rules(askingRules)
+		c := asking(f)
+		for range 8 {
+			c.filters = append(c.filters, filter{allowed: []string{"example.com"}, more: "lookupUnknownIPs = true\n"})
+		}
+		l.start(c)
+		conn := l.client.listenUDP(t, netip.AddrPortFrom(f.client, 0))
+		const packets, share = 16, 8 // of 64 for 8 filters
+		for i := range packets {
+			if _, err := conn.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(f.web(i+1), 9)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		looked := 0
+		for i := range packets {
+			line := l.daemon.sees(t, eventTraffic, fields{"dst": f.web(i + 1), "verdict": "drop"})
+			want := "address not granted, and too many reverse lookups"
+			if r.asked(reverse(f.web(i+1))) > 0 {
+				want = "address not granted, and its reverse lookup took too long"
+				looked++
+			}
+			if got := line.text("reason"); got != want {
+				t.Errorf("%v: %q, should be %q", f.web(i+1), got, want)
+			}
+		}
+		if looked != share {
+			t.Errorf("%d were looked up", looked)
+		}
+		l.idle(t)
+	})
+}
+
 // Private addresses are not looked up: they would tell of the network inside.
 func TestUnknownPrivate(t *testing.T) {
 	eachFamily(t, func(t *testing.T, f family) {
@@ -500,6 +538,21 @@ func TestSelfQueueWithoutRules(t *testing.T) {
 		l.daemon.sees(t, "no answer about a name of cachedHostnames", fields{"name": "cdn.test"})
 		l.daemon.sees(t, "no DNS request of the daemon itself has come to selfDNSQueue: it could not send any (see above), or no rule sends there what has the mark selfMark, by UDP and TCP", nil)
 		l.idle(t)
+	})
+}
+
+// While the network is not up, the rules are not blamed for it.
+func TestSelfQueueWithoutNetwork(t *testing.T) {
+	eachFamily(t, func(t *testing.T, f family) {
+		l := newLab(t)
+		l.client.ip(t, "link set eth0 down")
+		l.rules(askingRules)
+		l.start(asking(f, filter{cached: []string{"cdn.test"}}))
+		hint := l.daemon.sees(t, "no DNS request of the daemon itself has come to selfDNSQueue: it could not send any (see above), or no rule sends there what has the mark selfMark, by UDP and TCP", nil)
+		above := l.daemon.find("a DNS server cannot be asked for the daemon itself", nil)
+		if above == nil || above.text("@timestamp") > hint.text("@timestamp") {
+			t.Errorf("what it could not send is not said above: %v", above)
+		}
 	})
 }
 
