@@ -419,7 +419,8 @@ func TestSelfQueueOfOthers(t *testing.T) {
 		l.cachedAnswer(t, "cdn.test", f.web(1))
 		l.daemon.sees(t, eventResponse, fields{"name": "cdn.test", "type": pick(f, "AAAA", "A"), "verdict": "accept"})
 
-		a := l.client.marked(t, f.client)
+		a := l.client.asker(t, f.client)
+		a.mark()
 		for _, n := range []string{"example.com", "cdn.test", "secret.cdn.test", "secret.in-addr.arpa", strings.TrimSuffix(reverse(f.web(7)), ".")} {
 			for _, record := range []uint16{typeOf(f), dns.TypePTR} {
 				reason := "not a question that the daemon has to ask"
@@ -436,21 +437,6 @@ func TestSelfQueueOfOthers(t *testing.T) {
 		}
 		l.idle(t)
 	})
-}
-
-// marked is an asker whose packets have the mark of the daemon's own.
-func (n *netns) marked(t *testing.T, from netip.Addr) *asker {
-	t.Helper()
-	a := n.asker(t, from)
-	raw, err := a.conn.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 0x20000000) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
 }
 
 // A slow server answers an earlier attempt of the resolver's than the last one,
@@ -506,7 +492,8 @@ func TestServersOfResolvConf(t *testing.T) {
 		l.daemon.sees(t, "filtering", nil)
 		l.cachedAnswer(t, "cdn.test", f.web(1))
 		l.daemon.never(t, eventResponse, fields{"granted": f.web(2)})
-		a := l.client.marked(t, f.client)
+		a := l.client.asker(t, f.client)
+		a.mark()
 		isForeign := func(server netip.Addr, record uint16) { // equal lines are folded
 			t.Helper()
 			a.send(netip.AddrPortFrom(server, 53), question("cdn.test", record))
