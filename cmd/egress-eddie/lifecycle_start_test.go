@@ -230,3 +230,36 @@ func TestRoleByHand(t *testing.T) {
 		contains(t, out, "only the parent starts this process", "status 64", "/proc/self/status")
 	}
 }
+
+// TestStartedNice: the children come behind their parent whatever it was
+// started with, and it starts with anything.
+func TestStartedNice(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[int]int{0: 5, 7: 12, 17: 19, 19: 19} {
+		t.Run(fmt.Sprint(given), func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t)
+			l.daemon = startDaemon(t, l.client, "/usr/bin/nice", "-n", fmt.Sprint(given), builtBinary,
+				"-c", configFile(t, allowing("example.com").String()), "-log-format", "json")
+			l.daemon.sees(t, "filtering", nil)
+			p := l.daemon.processes(t)
+			if got := niceness(t, p.parent); got != given {
+				t.Errorf("the parent is at %d, not %d", got, given)
+			}
+			for role, pid := range p.children {
+				if got := niceness(t, pid); got != want {
+					t.Errorf("%s is at %d, not %d", role, got, want)
+				}
+			}
+		})
+	}
+}
+
+func niceness(t *testing.T, pid int) int {
+	t.Helper()
+	n, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return 20 - n // getpriority(2): the system call returns it so
+}
