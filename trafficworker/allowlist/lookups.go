@@ -40,11 +40,12 @@ type lookups struct {
 	cached  map[inquiry]*cached
 	under   int // of cached, those that are under way
 	unknown unknowns
+	refused ipc.Bucket  // of what the trafficworker is told at once
 	next    ipc.Instant // nothing is due before it
 	seen    bool        // a question of the daemon's came by its queue
-	// over are the questions that are or were under way. It decides nothing but
-	// what the log says.
-	over *expiring.Table[inquiry, struct{}]
+	// over are the questions that are or were under way, and how often each has been
+	// asked since it was last to be.
+	over *expiring.Table[inquiry, int]
 
 	out Lookups
 }
@@ -69,7 +70,10 @@ type Failed struct {
 const never ipc.Instant = math.MaxInt64
 
 func newLookups(p *ipc.Policy) *lookups {
-	l := &lookups{cached: map[inquiry]*cached{}, unknown: newUnknowns(p.Filters), over: expiring.New[inquiry, struct{}](maxOver)}
+	l := &lookups{
+		cached: map[inquiry]*cached{}, unknown: newUnknowns(p.Filters), over: expiring.New[inquiry, int](maxOver),
+		refused: ipc.Bucket{PerSecond: refusedPerSecond, Burst: refusedPerSecond},
+	}
 	if p.Settings.AskA {
 		l.types = append(l.types, ipc.TypeA)
 	}
@@ -99,13 +103,31 @@ func (e *Engine) Lookups() Lookups {
 }
 
 func (l *lookups) ask(now ipc.Instant, q inquiry, until ipc.Instant) {
-	l.over.Put(now, q, struct{}{}, until.Add(overFor))
+	l.over.Put(now, q, 0, until.Add(overFor))
 	l.out.Ask = append(l.out.Ask, ipc.Lookup{Name: q.name, Type: q.typ, Until: until})
 	l.soon(until)
 }
 
 // soon has Due look again at an instant at the latest.
 func (l *lookups) soon(at ipc.Instant) { l.next = min(l.next, at) }
+
+// maxAsked bounds the requests of one lookup: as many servers as the resolver
+// tries, each by UDP and by TCP.
+const maxAsked = 16
+
+// request is mayAsk for a request, of which each lookup has only so many.
+func (l *lookups) request(now ipc.Instant, questions []ipc.Question) ipc.Reason {
+	q, reason := l.mayAsk(now, questions, false)
+	if reason != ipc.ReasonNone {
+		return reason
+	}
+	asked, until, _ := l.over.Get(now, q)
+	if asked == maxAsked {
+		return ipc.ReasonLookupOver
+	}
+	l.over.Put(now, q, asked+1, until)
+	return ipc.ReasonNone
+}
 
 // mayAsk reports why the daemon's own queue does not let a question pass: it
 // does with exactly those that are under way. Their answers are judged again:

@@ -224,6 +224,23 @@ func TestSelfQueue(t *testing.T) {
 	wantReason(t, "a client's OPT", ask(t, e, start, q), ipc.ReasonNone)
 }
 
+// TestAskedTooOften: a resolver that repeats its question has as many of them
+// leave as an honest one may, and no more before it is to ask again.
+func TestAskedTooOften(t *testing.T) {
+	e := testEngine(t, askingPolicy())
+	due(e, start)
+	for i := range maxAsked {
+		q := own(lookup("cdn.net", ipc.TypeA), uint16(i/4+1))
+		wantReason(t, "a question", ask(t, e, start, q), ipc.ReasonNone)
+	}
+	wantReason(t, "one more", ask(t, e, start, own(lookup("cdn.net", ipc.TypeA), 999)), ipc.ReasonLookupOver)
+	wantReason(t, "another", ask(t, e, start, own(lookup("cdn.net", ipc.TypeAAAA), 999)), ipc.ReasonNone)
+	now := start.Add(cachedFor)
+	due(e, now)
+	due(e, now.Add(firstRetry))
+	wantReason(t, "in the next lookup", ask(t, e, now.Add(firstRetry), own(lookup("cdn.net", ipc.TypeA), 999)), ipc.ReasonNone)
+}
+
 // TestSelfByTCP: the daemon's own questions by TCP, as after a truncated answer.
 func TestSelfByTCP(t *testing.T) {
 	e := testEngine(t, askingPolicy())

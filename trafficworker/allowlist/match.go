@@ -11,8 +11,7 @@ func (e *Engine) judge(now ipc.Instant, filter uint32, server ipc.Address, quest
 	}
 	if int(filter) == e.self {
 		e.lookups.seen = true
-		_, reason := e.lookups.mayAsk(now, questions, false)
-		return reason
+		return e.lookups.request(now, questions)
 	}
 	r := &e.rules[filter]
 	if r.AllowAll {

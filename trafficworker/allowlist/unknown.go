@@ -32,6 +32,9 @@ const (
 	// maxConfirmed bounds the names of one address that are looked up in turn
 	// for a filter.
 	maxConfirmed = 4
+	// refusedPerSecond bounds what the trafficworker is told of addresses that are
+	// not looked up, all filters together.
+	refusedPerSecond = 200
 	// maxSettled bounds the addresses of a filter, and of all, that are
 	// remembered as looked up.
 	maxSettledOfFilter = 4096
@@ -116,7 +119,7 @@ func (e *Engine) Unknown(now ipc.Instant, u *ipc.Unknown) error {
 func (l *lookups) lookUp(now ipc.Instant, filter int, a netip.Addr, all []rules) {
 	u := &l.unknown
 	if _, until, known := u.settled.Get(now, filter, a); known {
-		l.settle(filter, a, until)
+		l.refuse(now, filter, a, until)
 		return
 	}
 	x := u.all[a]
@@ -125,11 +128,11 @@ func (l *lookups) lookUp(now ipc.Instant, filter int, a netip.Addr, all []rules)
 		return
 	}
 	if w == nil && u.asked[filter] >= u.share || x == nil && u.full() {
-		l.settle(filter, a, 0)
+		l.refuse(now, filter, a, 0)
 		return
 	}
 	if _, ok := u.buckets[filter].Take(now); !ok {
-		l.settle(filter, a, 0)
+		l.refuse(now, filter, a, 0)
 		return
 	}
 	if x == nil {
@@ -177,6 +180,15 @@ func (l *lookups) renew(now ipc.Instant, x *unknown) {
 		if slices.Contains(all, x) {
 			l.ask(now, q, x.until)
 		}
+	}
+}
+
+// refuse settles what is not looked up, if it may be said: a trafficworker that
+// asks without end would have the edge full on which the grants go, and whose
+// packets are not answered are dropped when their time is up.
+func (l *lookups) refuse(now ipc.Instant, filter int, a netip.Addr, until ipc.Instant) {
+	if _, ok := l.refused.Take(now); ok {
+		l.settle(filter, a, until)
 	}
 }
 

@@ -433,6 +433,7 @@ func TestUnknownSharedQuestion(t *testing.T) {
 // names of one address.
 func TestUnknownBounds(t *testing.T) {
 	e := testEngine(t, manyFilters(26))
+	e.lookups.refused = ipc.Bucket{PerSecond: 1e6, Burst: 1e6}
 	flood := func(now ipc.Instant, filter uint32) (n int) {
 		for i := range 100 {
 			arrives(t, e, now, filter, fmt.Sprintf("203.%d.113.%d", filter, i))
@@ -470,6 +471,17 @@ func TestUnknownBounds(t *testing.T) {
 		if n := flood(start, 0); n != c.want {
 			t.Errorf("%d filters: %d at once for one", c.filters, n)
 		}
+	}
+}
+
+// TestRefusedFlood: who asks without end is not answered without end.
+func TestRefusedFlood(t *testing.T) {
+	e := unknownEngine(t)
+	for i := range 10_000 {
+		arrives(t, e, start, 0, fmt.Sprintf("203.0.%d.%d", i/250, i%250))
+	}
+	if out := e.Lookups(); len(out.Ask) != lookupsPerSecond || len(out.Settled) != refusedPerSecond {
+		t.Errorf("%d asked, %d settled", len(out.Ask), len(out.Settled))
 	}
 }
 
