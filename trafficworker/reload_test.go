@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -173,6 +174,7 @@ func randomPolicy(random *rand.Rand, pool []entry) (ipc.Filter, []entry) {
 // withSelf is a policy whose daemon asks for itself.
 func withSelf(p *ipc.Policy) *ipc.Policy {
 	p.Queues = append(p.Queues, ipc.Queue{Handle: 3, Number: 3, Kind: ipc.QueueSelf})
+	p.Servers = []ipc.Address{ipc.AddressOf(netip.MustParseAddr("10.0.0.53"))}
 	p.Settings.AskA = true
 	return p
 }

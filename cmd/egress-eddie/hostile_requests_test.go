@@ -166,7 +166,7 @@ func TestOwnedRequestsSelf(t *testing.T) {
 			o.asker.mark()
 			o.ask("go.evil.test")
 			if attack == "self-cached" {
-				o.daemon.sees(t, eventRequest, fields{"queue": selfQueue(o.f), "name": "cdn.test", "verdict": "drop", "reason": notAsked})
+				o.daemon.sees(t, eventRequest, fields{"queue": selfQueue(o.f), "name": "cdn.test", "verdict": "drop", "reason": "lookup that is over"})
 				o.outside("go.evil.test")
 			} else {
 				o.daemon.sees(t, eventRequest, fields{"queue": selfQueue(o.f), "name": "held.cdn.test", "dst": o.f.dns(), "src": o.asker.at, "verdict": "accept"})

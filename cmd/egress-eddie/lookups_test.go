@@ -473,10 +473,7 @@ func TestServersOfResolvConf(t *testing.T) {
 		l.resolver(f.resolver, answer(1))
 		l.resolver(f.other, answer(2))
 		l.rules(askingRules)
-		dir := t.TempDir()
-		for d := dir; d != "/"; d = filepath.Dir(d) { // the daemon's user reads it at the reload
-			os.Chmod(d, 0o755)
-		}
+		dir := openDir(t) // the daemon's user reads it at the reload
 		conf, file := filepath.Join(dir, "resolv.conf"), filepath.Join(dir, "egress-eddie.toml")
 		c := config{self: true, filters: []filter{{cached: []string{"cdn.test"}}}}
 		write := func(path, text string) {
