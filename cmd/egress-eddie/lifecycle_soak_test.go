@@ -222,8 +222,9 @@ func (l *lab) decided(t *testing.T) (requests, responses, dropped int) {
 			dropped += count(all, key)
 		}
 	}
-	if requests+responses+dropped != want {
-		t.Errorf("the queues had %d packets, decided were %d: %v", want, requests+responses+dropped, all)
+	// A mutant may have become a segment without data, of a connection that is not known.
+	if decided := requests + responses + count(all, "segments") + dropped; decided != want {
+		t.Errorf("the queues had %d packets, decided were %d: %v", want, decided, all)
 	}
 	return requests, responses, dropped
 }

@@ -13,8 +13,8 @@ type Counts struct {
 	Pending, Learnt, Grants int
 	// Learnt names and grants that had to make room at a bound.
 	LearntEvicted, GrantsEvicted uint64
-	// Messages accepted; TCP segments that complete none are not counted.
-	Requests, Responses uint64
+	// Messages accepted, and TCP segments that complete none.
+	Requests, Responses, Segments uint64
 	// Packets dropped, by reason.
 	Drops map[ipc.Reason]uint64
 	// Special is the number of addresses that an accepted response held and

@@ -180,6 +180,8 @@ func (e *Engine) Response(now ipc.Instant, f *ipc.ResponseFact) (Plan, error) {
 	p.Verdict = ipc.Accept
 	if isMessage(f) {
 		e.counts.Responses++
+	} else {
+		e.counts.Segments++
 	}
 	e.counts.Special += uint64(len(p.Special))
 	e.counts.LeftOut += uint64(f.LeftOut)

@@ -312,7 +312,7 @@ func openedBy(grants []ipc.Grants) (all []logging.Opened) {
 // Close writes the last log lines, with what was decided in all.
 func (h *holder) Close() {
 	c := h.engine.Counts()
-	fields := []any{"requests", c.Requests, "responses", c.Responses,
+	fields := []any{"requests", c.Requests, "responses", c.Responses, "segments", c.Segments,
 		"special_addresses", c.Special, "names_left_out", c.LeftOut,
 		"learnt_evicted", c.LearntEvicted, "grants_evicted", c.GrantsEvicted, "changes_waited", h.waited}
 	for reason := range ipc.Reasons() {

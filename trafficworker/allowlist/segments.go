@@ -244,6 +244,8 @@ func (e *Engine) countSegments(facts []*ipc.RequestFact, outcomes []Outcome) {
 		o.Verdict = ipc.Accept
 		if facts[i].Segment.Kind == ipc.SegmentMessage {
 			e.counts.Requests++
+		} else {
+			e.counts.Segments++
 		}
 	}
 }
