@@ -70,7 +70,7 @@ func (r *requestStreams) packet(now ipc.Instant, m Meta, packet []byte) error {
 // here only one as its receiver judges it (RFC 5961 section 3.2), or whoever does
 // not know the place could have what is held forgotten.
 func (r *requestStreams) bare(s *stream, segment *tcp, p *ipc.Packet) error {
-	f := ipc.RequestFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentBare, Closes: segment.has(tcpRST)}}
+	f := ipc.RequestFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentBare, Closes: segment.has(tcpRST), Fin: segment.has(tcpFIN)}}
 	if s == nil {
 		return r.tell(&f)
 	}

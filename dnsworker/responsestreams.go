@@ -53,6 +53,10 @@ func (r *responseStreams) bare(s *stream, segment *tcp, p *ipc.Packet) error {
 	if s == nil {
 		return r.tell(&f)
 	}
+	// A FIN before what is lost: the client would acknowledge it with that.
+	if segment.has(tcpFIN) && s.placeOf(segment.seq) > s.next {
+		return r.drop(ipc.ReasonOutOfOrder, ipc.SegmentNone, p)
+	}
 	f.Segment.Known, f.Segment.Server = true, s.number()
 	f.Segment.Closes = segment.has(tcpRST | tcpFIN)
 	if segment.has(tcpFIN) && s.placeOf(segment.seq) == s.next {

@@ -57,8 +57,9 @@ type Segment struct {
 	Server uint32
 	// Known, with SegmentBare, is that its reader does.
 	Known bool
-	// Closes: a RST, or of a response queue also a FIN.
-	Closes bool
+	// Closes: a RST, or of a response queue also a FIN. Fin, with SegmentBare of a
+	// request queue: a FIN.
+	Closes, Fin bool
 	// Reach is, of a response queue, how many octets of the server's stream there
 	// are up to the end of what the segment brings; a FIN counts as one.
 	Reach uint32
@@ -92,8 +93,8 @@ func (s *Segment) validate(p *Packet, drop Reason, questions int) error {
 		return errors.New("a segment without data that is dropped")
 	case s.Kind == SegmentNone && (s.Number != 0 || s.Server != 0 || s.Reach != 0 || s.Closes):
 		return errors.New("numbers of no segment")
-	case s.Known && s.Kind != SegmentBare:
-		return errors.New("known, and more than bare")
+	case (s.Known || s.Fin) && s.Kind != SegmentBare:
+		return errors.New("known or a FIN, and more than bare")
 	case s.Kind == SegmentBare && !s.Known && (s.Number != 0 || s.Server != 0 || s.Reach != 0):
 		return errors.New("numbers of a stream that is not known")
 	case s.Kind != SegmentMessage && s.Kind != SegmentNone && questions > 0:

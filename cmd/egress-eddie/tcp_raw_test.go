@@ -37,6 +37,9 @@ func (s segment) packet(t *testing.T, from, to netip.AddrPort) []byte {
 	tcp := &layers.TCP{SrcPort: layers.TCPPort(from.Port()), DstPort: layers.TCPPort(to.Port()), Seq: s.seq, Ack: s.ack, Window: 1000,
 		FIN: s.flags&flagFIN != 0, SYN: s.flags&flagSYN != 0, RST: s.flags&flagRST != 0,
 		PSH: s.flags&flagPSH != 0, ACK: s.flags&flagACK != 0, URG: s.flags&flagURG != 0}
+	if s.flags == flagSYN { // without a segment size there is one cookie and not several
+		tcp.Options = []layers.TCPOption{{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{5, 180}}}
+	}
 	var ip ipLayer = &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: from.Addr().AsSlice(), DstIP: to.Addr().AsSlice()}
 	if to.Addr().Is6() {
 		ip = &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolTCP, SrcIP: from.Addr().AsSlice(), DstIP: to.Addr().AsSlice()}
@@ -146,7 +149,14 @@ func TestTCPSegments(t *testing.T) {
 		g.send(0, wire[:20])
 		g.send(0, wire[:20])
 		g.dropped(f, "copy of a TCP segment that waits")
-		g.send(16, wire[16:]) // overlaps what is held
+		g.send(16, wire[16:]) // overlaps what is held, and comes before the server has acknowledged anything
+		g.dropped(f, "TCP segment before the server has acknowledged anything")
+		g.send(0, wire[:20])
+		arrives(0, wire[:20])
+		eventually(func() bool { // as TCP sends again
+			g.send(16, wire[16:])
+			return bytes.Equal(server.got(0), wire)
+		})
 		arrives(0, wire)
 		g.decided(f, func() { g.send(0, wire) })
 		g.decided(f, func() { g.send(5, wire[5:]) })

@@ -26,19 +26,6 @@ const (
 	inUseFor = 5 * time.Second
 )
 
-// Places of a client's stream at which a segment may stand before the server has
-// acknowledged anything: where the stream begins, or from leastPlace up to
-// mostPlace. A Linux server with SYN cookies (net/ipv4/syncookies.c) takes from a
-// handshake's last segment where the stream begins: of those that acknowledge the
-// SYN-ACK, the true place or one of the three next to it on either side, for
-// which the cookie is that of another segment size; or one near to 2^24 octets on,
-// for which it is one of the minute before, by chance at most 1 in 2^32 below mostPlace.
-// The shortest query is longer than leastPlace.
-const (
-	leastPlace = 16
-	mostPlace  = 1 << 16
-)
-
 // connection is a TCP connection of a client to a server, as its client's
 // filter and the server have told of it.
 type connection struct {
@@ -133,14 +120,19 @@ func (c *connections) makeRoom(now ipc.Instant, w *list.List) bool {
 
 // fit says whether segments of the client's acknowledge only what has passed, and
 // stand where they may, or why not. NB: the connection is confirmed.
+//
+// Until the server has acknowledged something, that is where the stream begins. A
+// server with SYN cookies (net/ipv4/syncookies.c of Linux) takes from the handshake's
+// last segment where it does: with the cookie of another segment size, or of the
+// minute before, at another place. Whether the server got what passed before is
+// not to be seen: a checksum may be wrong, or a time to live too short.
 func (c *connection) fit(all ...ipc.Numbers) ipc.Reason {
 	reason := ipc.ReasonNone
 	for _, n := range all {
 		if n.Ack-(c.server+1) > c.reach {
 			return ipc.ReasonNumbers
 		}
-		place := n.Seq - (c.number + 1)
-		if !c.begun && place != 0 && (place < leastPlace || place >= mostPlace) {
+		if !c.begun && n.Seq != c.number+1 {
 			reason = ipc.ReasonEarly
 		}
 	}

@@ -52,14 +52,13 @@ func TestAcknowledged(t *testing.T) {
 }
 
 // TestEarly: until the server has acknowledged something, a segment stands where
-// the stream begins, or as far behind as no cookie's neighbour is. A query that
-// comes too early is judged, and passes when it comes again.
+// the stream begins. A query that comes too early is judged, and passes when it
+// comes again.
 func TestEarly(t *testing.T) {
 	e := testEngine(t, testPolicy())
 	connect(t, e, start, handleWeb)
 	for place, want := range map[uint32]ipc.Reason{
-		0: ipc.ReasonNone, 1: ipc.ReasonEarly, 2: ipc.ReasonEarly, 15: ipc.ReasonEarly, 16: ipc.ReasonNone, 1<<16 - 1: ipc.ReasonNone,
-		1 << 16: ipc.ReasonEarly, 1 << 24: ipc.ReasonEarly, 1<<32 - 1: ipc.ReasonEarly,
+		0: ipc.ReasonNone, 1: ipc.ReasonEarly, 2: ipc.ReasonEarly, 40: ipc.ReasonEarly, 1 << 24: ipc.ReasonEarly, 1<<32 - 1: ipc.ReasonEarly,
 	} {
 		for _, kind := range []ipc.SegmentKind{ipc.SegmentBare, ipc.SegmentData} {
 			if o := hand(t, e, start, at(segment(kind, handleWeb), place, 0))[0]; o.Reason != want {
@@ -111,6 +110,25 @@ func TestClosed(t *testing.T) {
 		wantSegment(t, what+", a length", e, start, segment(ipc.SegmentData, handleWeb), ipc.ReasonConnRefused)
 		wantSegment(t, what+", the client's FIN", e, start, segment(ipc.SegmentBare, handleWeb), ipc.ReasonNone)
 	}
+}
+
+// TestOfNobody: of a connection that is not known only its end passes, and a SYN
+// that comes again begins it. A RST in the handshake ends nothing: it answers the
+// challenge of a server that has an older one.
+func TestOfNobody(t *testing.T) {
+	e := testEngine(t, testPolicy())
+	fin, rst, ack := segment(ipc.SegmentBare, handleWeb), segment(ipc.SegmentBare, handleWeb), segment(ipc.SegmentBare, handleWeb)
+	fin.Segment.Fin, rst.Segment.Closes = true, true
+	wantSegment(t, "a FIN", e, start, fin, ipc.ReasonNone)
+	wantSegment(t, "a RST", e, start, rst, ipc.ReasonNone)
+	wantSegment(t, "an acknowledgement", e, start, ack, ipc.ReasonNoConnection)
+
+	again := segment(ipc.SegmentAgain, handleWeb)
+	wantSegment(t, "a SYN that came before", e, start, again, ipc.ReasonNone)
+	wantSegment(t, "a RST in the handshake", e, start, rst, ipc.ReasonNone)
+	wantSegment(t, "the SYN again", e, start, again, ipc.ReasonNone)
+	wantReason(t, "its SYN-ACK", respond(t, e, start, streamReply(again, ipc.SegmentOpen)).Outcome, ipc.ReasonNone)
+	wantSegment(t, "a query", e, start, streamQuery(handleWeb, "example.com"), ipc.ReasonNone)
 }
 
 // TestRefusedPart: a part of an answer that is refused takes the rest along,

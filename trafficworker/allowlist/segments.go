@@ -130,14 +130,18 @@ func (e *Engine) requestSegment(now ipc.Instant, filter uint32, f *ipc.RequestFa
 func (e *Engine) bareRequest(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Reason {
 	conn := e.connections.find(now, keyOf(&f.Packet, 0, f.Src, f.Dst, f.SrcPort, f.DstPort))
 	switch {
-	case conn == nil: // nothing more passes of it but its end
+	case conn == nil && f.Segment.Kind == ipc.SegmentAgain: // forgotten meanwhile, or there was no room
+		return e.connections.open(now, filter, f)
+	case conn == nil && (f.Segment.Closes || f.Segment.Fin): // nothing more passes of it but its end
 		return ipc.ReasonNone
+	case conn == nil:
+		return ipc.ReasonNoConnection
 	case conn.filter != filter:
 		return ipc.ReasonNoConnection
 	case f.Segment.Kind == ipc.SegmentAgain: // a SYN carries nothing that could not fit
 		return ipc.ReasonNone
-	case f.Segment.Closes: // for who takes it nothing can follow
-		conn.requestsRefused = true
+	case f.Segment.Closes: // for who takes it nothing can follow, but of a handshake another SYN
+		conn.requestsRefused = conn.requestsRefused || conn.confirmed
 		return ipc.ReasonNone
 	case !conn.confirmed || !f.Segment.Known || f.Segment.Number != conn.number:
 		return ipc.ReasonNoConnection

@@ -83,7 +83,9 @@ func TestDataNeedsAHandshake(t *testing.T) {
 	q := streamQuery(handleWeb, "example.com")
 	wantSegment(t, "a query for nobody", e, start, q, ipc.ReasonNoConnection)
 	wantSegment(t, "data for nobody", e, start, segment(ipc.SegmentData, handleWeb), ipc.ReasonNoConnection)
-	wantSegment(t, "the end of an older connection", e, start, segment(ipc.SegmentBare, handleWeb), ipc.ReasonNone)
+	end := segment(ipc.SegmentBare, handleWeb)
+	end.Segment.Fin = true
+	wantSegment(t, "the end of an older connection", e, start, end, ipc.ReasonNone)
 	for _, kind := range []ipc.SegmentKind{ipc.SegmentOpen, ipc.SegmentBare, ipc.SegmentData, ipc.SegmentMessage} {
 		wantReason(t, "from a server nobody asked", respond(t, e, start, streamReply(q, kind)).Outcome, ipc.ReasonNoConnection)
 	}
@@ -141,7 +143,9 @@ func TestSegmentsOfOthers(t *testing.T) {
 	e := testEngine(t, p)
 	for _, kind := range []ipc.SegmentKind{ipc.SegmentBare, ipc.SegmentOpen} {
 		wantSegment(t, "to a server that is not trusted", e, start, segment(kind, handleWeb), ipc.ReasonResolverNotTrusted)
-		wantSegment(t, "of a filter that grants nothing", e, start, segment(kind, handleAll), ipc.ReasonNone)
+		all := segment(kind, handleAll)
+		all.Segment.Fin = kind == ipc.SegmentBare
+		wantSegment(t, "of a filter that grants nothing", e, start, all, ipc.ReasonNone)
 	}
 
 	// Judged by the policy in force.
