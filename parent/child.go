@@ -58,7 +58,7 @@ const noFile = ^uintptr(0)
 
 // spawn starts a child of this binary with exactly the descriptors in files
 // (by the number they shall have) and its queue sockets. The caller must be
-// on the main thread: see sandbox.ChildAttr.
+// on the starter's thread: see sandbox.ChildAttr.
 func spawn(role ipc.Role, id identity, files map[int]int, queues []int) (*child, error) {
 	errRead, errWrite, err := os.Pipe()
 	if err != nil {

@@ -37,25 +37,22 @@ func newGate(fd int, kinds []ipc.QueueKind, queues []*openQueue, shut *atomic.Bo
 // errProtocol marks what only a corrupted child does.
 var errProtocol = errors.New("protocol error")
 
-// run carries verdicts until the socket's end (nil), or until the child breaks the protocol
-// (errProtocol) or the kernel refuses a message.
-func (g *gate) run() error {
-	for {
-		n, err := ipc.RecvPacket(g.fd, g.packet[:])
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%w: %w", errProtocol, err)
-		}
-		records, err := ipc.ParseVerdicts(g.packet[:n], g.records[:0])
-		if err != nil {
-			return fmt.Errorf("%w: %w", errProtocol, err)
-		}
-		if err := g.carry(records); err != nil {
-			return err
-		}
+// one carries the verdicts of the next packet. io.EOF is the socket's end. Any
+// other error is errProtocol, what only a corrupted child does, or the kernel's
+// that refuses a message.
+func (g *gate) one() error {
+	n, err := ipc.RecvPacket(g.fd, g.packet[:])
+	if errors.Is(err, io.EOF) {
+		return err
 	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errProtocol, err)
+	}
+	records, err := ipc.ParseVerdicts(g.packet[:n], g.records[:0])
+	if err != nil {
+		return fmt.Errorf("%w: %w", errProtocol, err)
+	}
+	return g.carry(records)
 }
 
 // carry sends the verdicts of one packet, all messages for one queue in one

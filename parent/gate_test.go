@@ -59,6 +59,71 @@ func testGate(t *testing.T, f func(child int, g *gate, queues []*openQueue)) {
 	}, 100, 101)
 }
 
+// runGate serves one gate until it ends, and returns how.
+func runGate(t *testing.T, g *gate) error {
+	t.Helper()
+	gs, err := newGates()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ended error
+	gs.add(g, func(err error) { ended = errors.Join(err, gs.stop()) })
+	gs.run()
+	return ended
+}
+
+// TestGates: when a gate has ended the other one is served as before, and
+// nothing but stop ends all.
+func TestGates(t *testing.T) {
+	testGate(t, func(child int, g *gate, queues []*openQueue) {
+		other, ours, err := ipc.Pair(false, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(ours)
+		gs, err := newGates()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended, over := make(chan error, 2), make(chan struct{})
+		gs.add(g, func(err error) { ended <- err })
+		gs.add(newGate(ours, judgeKinds[ipc.RoleAllowlist], queues, g.shut), func(err error) { ended <- err })
+		go func() { defer close(over); gs.run() }()
+		for range 2 { // the second one is not looked at any more
+			if err := ipc.SendPacket(child, []byte("?")); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := <-ended; !errors.Is(err, errProtocol) {
+			t.Errorf("ended with %v", err)
+		}
+		s := ipc.NewVerdictSender(other)
+		for id := range uint32(3) {
+			if err := s.Give(ipc.VerdictRecord{Handle: 1, ID: id + 1, Verdict: ipc.Drop}); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := errors.Join(s.Flush(), unix.Close(other)); err != nil {
+			t.Error(err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("ended with %v", err)
+		}
+		if waiting, _ := state(t, 100); waiting != 0 {
+			t.Errorf("%d packets wait", waiting)
+		}
+		select {
+		case <-over:
+			t.Error("it ended with its gates")
+		default:
+		}
+		if err := gs.stop(); err != nil {
+			t.Error(err)
+		}
+		<-over
+	})
+}
+
 // TestGate: an accepted packet arrives, a dropped one does not, and a verdict
 // for a packet that the kernel does not hold harms nobody.
 func TestGate(t *testing.T) {
@@ -82,7 +147,7 @@ func TestGate(t *testing.T) {
 			t.Error(err)
 		}
 		unix.Close(child)
-		if err := g.run(); err != nil {
+		if err := runGate(t, g); err != nil {
 			t.Errorf("the gate ended with %v", err)
 		}
 		if got := received(conn); string(got) != "\x02" {
@@ -134,7 +199,7 @@ func TestHostileGate(t *testing.T) {
 				if err := ipc.SendPacket(child, own); err != nil { // comes too late
 					t.Error(err)
 				}
-				if err := g.run(); !errors.Is(err, errProtocol) {
+				if err := runGate(t, g); !errors.Is(err, errProtocol) {
 					t.Errorf("the gate ended with %v", err)
 				}
 				for _, number := range []uint16{100, 101} {
@@ -155,7 +220,7 @@ func TestShutGate(t *testing.T) {
 			t.Error(err)
 		}
 		unix.Close(child)
-		if err := g.run(); err != nil {
+		if err := runGate(t, g); err != nil {
 			t.Error(err)
 		}
 		if waiting, _ := state(t, 101); waiting != 3 {

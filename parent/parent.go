@@ -165,6 +165,9 @@ func (d *daemon) run(s signals) error {
 	if d.config.AsksItself() {
 		d.tree.servers = newServerSockets(d.config.SelfMark, d.config.Servers, d.log)
 	}
+	if d.tree.gates, err = newGates(); err != nil {
+		return err
+	}
 	shared, err := d.tree.spawnTree(d.target, d.config.NamespacesBestEffort)
 	if shared != nil {
 		why := sandbox.WhyForbidden()
@@ -198,7 +201,18 @@ func (d *daemon) run(s signals) error {
 	d.config = nil
 	debug.FreeOSMemory()
 	d.told(d.notify.say(stateReady))
-	return d.end(d.supervise(s))
+	return d.end(d.filter(s))
+}
+
+// filter carries verdicts on this, the main thread, while another supervises.
+func (d *daemon) filter(s signals) error {
+	over := make(chan error, 1)
+	go func() {
+		err := d.supervise(s)
+		over <- errors.Join(err, d.tree.gates.stop())
+	}()
+	d.tree.gates.run()
+	return <-over
 }
 
 // openEverything opens all that needs the privileges that are dropped next.

@@ -84,6 +84,8 @@ func (d *daemon) supervise(s signals) error {
 			if err := d.hears(e); err != nil {
 				return err
 			}
+		case err := <-d.tree.gates.failed:
+			return exit.Errorf(exit.Software, "verdicts: %w", err)
 		case <-s.stop:
 			return errStopped
 		case <-s.rotate:

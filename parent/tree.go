@@ -38,6 +38,8 @@ type tree struct {
 	identity identity
 	queues   []*openQueue
 	servers  *serverSockets // nil without a resolver
+	starter  starter
+	gates    *gates
 	events   chan event
 	shut     atomic.Bool
 }
@@ -58,7 +60,7 @@ func (t *tree) roles() []ipc.Role {
 	return ipc.AllChildren
 }
 
-// start starts every child with its edges. NB: on the main thread.
+// start starts every child with its edges. NB: on the starter's thread.
 func (t *tree) start(log *logTarget) error {
 	files := map[ipc.Role]map[int]int{}
 	for _, role := range ipc.AllChildren {
@@ -137,8 +139,7 @@ func (t *tree) watch() {
 		go t.watchDeath(c)
 		go t.watchControl(c)
 		if c.verdicts >= 0 {
-			g := newGate(c.verdicts, judgeKinds[c.role], t.queues, &t.shut)
-			go t.watchGate(c, g)
+			t.gates.add(newGate(c.verdicts, judgeKinds[c.role], t.queues, &t.shut), t.gateEnds(c))
 		}
 	}
 }
@@ -200,12 +201,17 @@ func (t *tree) watchControl(c *child) {
 	}
 }
 
-func (t *tree) watchGate(c *child, g *gate) {
-	if err := g.run(); err != nil {
-		t.events <- event{child: c, err: err}
-		return
+// gateEnds is called on the thread that carries verdicts, and does not wait.
+func (t *tree) gateEnds(c *child) func(error) {
+	return func(err error) {
+		go func() {
+			if err == nil {
+				t.watchEnd(c, "verdict socket")
+				return
+			}
+			t.events <- event{child: c, err: err}
+		}()
 	}
-	t.watchEnd(c, "verdict socket")
 }
 
 // openFilter lets packets in. NB: only when every child has its policy.
@@ -240,13 +246,18 @@ func (t *tree) shutFilter() error {
 // With bestEffort it first tries whether they can have namespaces of their
 // own; the error why not is returned beside a tree that does without.
 func (t *tree) spawnTree(log *logTarget, bestEffort bool) (shared, err error) {
+	if t.starter, err = newStarter(); err != nil {
+		return nil, err
+	}
 	if err := sandbox.SetDumpable(true); err != nil {
 		return nil, err
 	}
-	err = t.chooseIsolation(bestEffort, &shared)
-	if err == nil {
-		err = t.start(log)
-	}
+	err = t.starter.do(func() error {
+		if err := t.chooseIsolation(bestEffort, &shared); err != nil {
+			return err
+		}
+		return t.start(log)
+	})
 	return shared, errors.Join(err, sandbox.SetDumpable(false))
 }
 

@@ -158,10 +158,9 @@ func state() string {
 	_ = unix.Getrlimit(unix.RLIMIT_CORE, &core)
 	raise := unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: nofile.Cur + 1, Max: nofile.Max + 1}, nil)
 	dumpable, _ := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
-	nice, _ := unix.Getpriority(unix.PRIO_PROCESS, 0)
 	cwd, _ := unix.Getwd()
-	return fmt.Sprintf("caps %x/%x/%x nofile %d nproc %d core %d raise %v dumpable %d nice %d cwd %s env %d procs %t",
-		c.effective, c.permitted, c.inheritable, nofile.Max, nproc.Max, core.Max, raise, dumpable, 20-nice, cwd, len(os.Environ()),
+	return fmt.Sprintf("caps %x/%x/%x nofile %d nproc %d core %d raise %v dumpable %d cwd %s env %d procs %t",
+		c.effective, c.permitted, c.inheritable, nofile.Max, nproc.Max, core.Max, raise, dumpable, cwd, len(os.Environ()),
 		runtime.GOMAXPROCS(0) <= maxProcessors)
 }
 

@@ -21,10 +21,10 @@ const namespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
 // SetDumpable.) Two ambient capabilities build the cell, and Enter drops
 // them; they count in the child's own user namespace only.
 //
-// NB: the parent must spawn from its main thread, locked with
-// runtime.LockOSThread for as long as it lives, and after DropPrivileges:
-// Pdeathsig fires when the spawning thread ends, and is not delivered by a
-// parent that has since become a user who may not signal the child.
+// NB: the parent must spawn from a thread that lives as long as it does (a
+// goroutine locked with runtime.LockOSThread), and after DropPrivileges: Pdeathsig
+// fires when the spawning thread ends, and is not delivered by a parent that has
+// since become a user who may not signal the child. See also StandBehind.
 //
 // NB: a parent without root must be dumpable while it spawns (SetDumpable),
 // or the kernel refuses it the child's uid_map.

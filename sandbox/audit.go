@@ -38,6 +38,7 @@ type Row struct {
 // Thread is what Linux keeps for each thread. The sets are in hexadecimal.
 type Thread struct {
 	TID         int    `json:"tid"`
+	Niceness    int    `json:"niceness"`
 	UID         string `json:"uid"` // one number where all four are the same
 	GID         string `json:"gid"`
 	Groups      string `json:"groups"`

@@ -94,6 +94,7 @@ var flawsFound = map[string][]string{
 	"flaw: filter on one thread":   {`seccomp mode is "0", should be "2", on `, `number of filters is "0", should be "1", on `},
 	"flaw: shared net":             {"shares its net namespace with parent"},
 	"flaw: shared ipc and uts":     {"shares its ipc namespace with parent", "shares its uts namespace with parent"},
+	"flaw: not behind":             {"niceness is 0, should be at least 5"},
 	"flaw: capabilities":           {`permitted capabilities is "0000000000200100"`, `effective capabilities is "0000000000200100"`, `inheritable capabilities is "0000000000200100"`},
 	"flaw: inheritable":            {`inheritable capabilities is "0000000000000100", should be "0000000000000000", on `},
 	"flaw: capabilities on others": {`permitted capabilities is "0000000000200100"`, `effective capabilities is "0000000000200100"`, `inheritable capabilities is "0000000000200100"`},

@@ -16,6 +16,7 @@ type flaw struct {
 	of      ipc.Role          // whose, if not the request parser's
 	notOwn  uintptr           // namespaces that the child is not given
 	asRoot  bool              // its one id is mapped to 0
+	ahead   bool              // it is started by a thread that does not stand behind
 	without []string          // steps that are left out
 	instead map[string]string // steps that are replaced, by the name of a replacement
 	last    func() error      // done before the filter is loaded
@@ -30,6 +31,7 @@ var flaws = map[string]flaw{
 	"flaw: shared net":             {notOwn: unix.CLONE_NEWNET},
 	"flaw: shared ipc and uts":     {notOwn: unix.CLONE_NEWIPC | unix.CLONE_NEWUTS},
 	"flaw: mapped as root":         {asRoot: true, without: []string{"user namespace"}},
+	"flaw: not behind":             {ahead: true},
 	"flaw: capabilities":           {without: []string{"capset"}},
 	"flaw: capabilities on others": {instead: map[string]string{"capset": "capset"}},
 	"flaw: inheritable":            {instead: map[string]string{"capset": "inheritable"}},

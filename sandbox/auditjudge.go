@@ -146,6 +146,7 @@ func (row *Row) judgeChild(parent *Row, filters int) {
 	row.requireThreads(everyThread(0, 0, 0))
 	row.requireThreads(sameIdentity(&parent.Threads[0]))
 	row.judgeFilters(filters)
+	row.judgeNiceness(parent)
 	bounding := parent.Threads[0].Bounding // which takes a capability to change
 	if row.in == Isolated {
 		bounding = fmt.Sprintf("%016x", 0)
@@ -157,6 +158,22 @@ func (row *Row) judgeChild(parent *Row, filters int) {
 	row.judgeLimits()
 	if row.Dumpable {
 		row.deviates("is dumpable")
+	}
+}
+
+// judgeNiceness: behind the thread of the parent that carries its verdicts.
+func (row *Row) judgeNiceness(parent *Row) {
+	first := slices.IndexFunc(parent.Threads, func(t Thread) bool { return t.TID == parent.PID })
+	if first < 0 {
+		row.deviates("its parent shows no main thread")
+		return
+	}
+	least := leastNiceness(parent.Threads[first].Niceness)
+	for i := range row.Threads {
+		if got := row.Threads[i].Niceness; got < least {
+			row.deviates("niceness is %d, should be at least %d", got, least)
+			return
+		}
 	}
 }
 

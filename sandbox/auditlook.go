@@ -53,8 +53,15 @@ func lookThreads(row *Row) error {
 		if err != nil {
 			return err
 		}
+		nice, err := niceness(tid)
+		if ended(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
 		row.Threads = append(row.Threads, Thread{
-			TID: tid, UID: oneID(s["Uid"]), GID: oneID(s["Gid"]), Groups: s["Groups"],
+			TID: tid, Niceness: nice, UID: oneID(s["Uid"]), GID: oneID(s["Gid"]), Groups: s["Groups"],
 			Inheritable: s["CapInh"], Permitted: s["CapPrm"], Effective: s["CapEff"], Bounding: s["CapBnd"], Ambient: s["CapAmb"],
 			NoNewPrivs: s["NoNewPrivs"], Seccomp: s["Seccomp"], Filters: s["Seccomp_filters"],
 		})

@@ -48,7 +48,6 @@ func (p *profile) cell() []step {
 		plain("pivot_root", pivotRoot),
 		plain("old root", detachOldRoot),
 		plain("rlimits", p.setLimits),
-		threads("priority", lowerPriority),
 		threads("death signal", dieWithParent),
 		threads("landlock", denyAllOnAllThreads),
 		threads("bounding set", dropBoundingSet),
@@ -75,7 +74,6 @@ func (p *profile) sharedCell() []step {
 		plain("descriptors", p.closeStrays),
 		plain("environment", clearEnvironment),
 		plain("rlimits", p.setLimits),
-		threads("priority", lowerPriority),
 		threads("death signal", dieWithParent),
 		threads("no_new_privs", noNewPrivs), // NB: before landlock, which needs it or a capability
 		threads("ambient set", clearAmbientSet),

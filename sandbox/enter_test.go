@@ -58,7 +58,7 @@ func TestEnds(t *testing.T) {
 func TestCellState(t *testing.T) {
 	want := map[ipc.Role]string{ipc.RoleAllowlist: "17", ipc.RoleTraffic: "20", ipc.RoleRequests: "20", ipc.RoleResponses: "20", ipc.RoleResolver: "145"}
 	for _, o := range runParent(t, startAmbient, parentPlan{Children: allRoles(buildCell, "state")}).Outcomes {
-		state := "caps 0/0/0 nofile " + want[o.Plan.Role] + " nproc 32 core 0 raise operation not permitted dumpable 0 nice 5 cwd / env 0 procs true"
+		state := "caps 0/0/0 nofile " + want[o.Plan.Role] + " nproc 32 core 0 raise operation not permitted dumpable 0 cwd / env 0 procs true"
 		if o.Result != state {
 			t.Errorf("should be %q: %s", state, o)
 		}

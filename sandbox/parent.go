@@ -48,6 +48,7 @@ func parentRules(m machine, pid uint64, lookups bool) []rule {
 	rules := []rule{
 		allow("read", "verdicts and signals of children; what they say on stderr; the configuration; the kernel's log, opened before"),
 		allow("write", "verdicts to the kernel on the queue sockets; log lines; policy"),
+		allow("ppoll", "verdicts of several children on one thread, for as long as it takes", is64(2, 0), is64(3, 0)),
 		allow("epoll_pwait", "the runtime waits for what children say on stderr"),
 		allow("epoll_ctl", "the same, and its end"),
 		allow("pread64", "the kernel's queue statistics, opened before"),

@@ -41,6 +41,7 @@ var forbiddenToParent = []call{
 	{what: "parent: open to truncate", trap: unix.SYS_OPENAT, args: [6]uintptr{minus(100), at(&passwd[0]), unix.O_WRONLY | unix.O_APPEND | unix.O_TRUNC}},
 	{what: "parent: open beside a directory", trap: unix.SYS_OPENAT, args: [6]uintptr{3, at(&passwd[0]), unix.O_WRONLY | unix.O_APPEND}},
 	{what: "parent: fcntl set owner", trap: unix.SYS_FCNTL, args: [6]uintptr{1, unix.F_SETOWN, 1}},
+	{what: "parent: ppoll with a signal mask", trap: unix.SYS_PPOLL, args: [6]uintptr{at(&scratch), 0, 0, at(&scratch), 8}},
 	{what: "parent: tgkill another", trap: unix.SYS_TGKILL, args: [6]uintptr{1, 1, 0}},
 	{what: "parent: socket", trap: unix.SYS_SOCKET, args: [6]uintptr{unix.AF_INET, unix.SOCK_DGRAM | unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK}},
 	{what: "parent: setsockopt SO_MARK", trap: unix.SYS_SETSOCKOPT, args: [6]uintptr{3, unix.SOL_SOCKET, unix.SO_MARK, at(&scratch), 4}},
@@ -62,7 +63,7 @@ var parentMay = map[string]bool{
 	"openat": true, "open the root": true, // to read, as the configuration
 	"write on a queue": true, "write on the poller": true, "read on standard error": true,
 	"read a queue": true, "read 202, the number of futex": true, "read 9, the number of mmap": true,
-	"epoll_pwait elsewhere": true, "dup3 over control": true, "dup3 of a queue over the log": true, "dup3 of an edge over the log": true, "close of control": true,
+	"ppoll": true, "epoll_pwait elsewhere": true, "dup3 over control": true, "dup3 of a queue over the log": true, "dup3 of an edge over the log": true, "close of control": true,
 	"dup3 over a queue": true, "shutdown": true, "pidfd_send_signal": true,
 	"epoll_ctl on the runtime's poller": true, "epoll_ctl modifies": true,
 }

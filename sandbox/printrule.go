@@ -78,6 +78,7 @@ var arguments = map[string]map[uint]argument{
 	"madvise":       {2: advice},
 	"mmap":          {2: protection, 3: mapping, 4: noFile},
 	"openat":        {0: directory, 2: opening},
+	"ppoll":         {2: {name: "timeout"}, 3: {name: "sigmask"}},
 	"recvmmsg":      {3: messaging},
 	"recvmsg":       {2: messaging},
 	"sendmsg":       {2: messaging},

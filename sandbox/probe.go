@@ -39,8 +39,8 @@ func Probe() int {
 // ProbeNamespaces tries whether children of this process, with these ids, can
 // have namespaces of their own, and capabilities in them: some hosts give the
 // first without the second. With an error it says whether they are forbidden,
-// or the try failed for another reason. NB: on the main thread, while
-// SetDumpable.
+// or the try failed for another reason. NB: on the thread that
+// starts children, while SetDumpable.
 func ProbeNamespaces(uid, gid int) (forbidden bool, err error) {
 	const noFile = ^uintptr(0)
 	pid, _, err := syscall.StartProcess("/proc/self/exe", []string{"egress-eddie", ProbeWord},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -91,9 +92,17 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 	if in == Shared {
 		args = append(args, SharedWord)
 	}
-	o.PID, err = syscall.ForkExec("/proc/self/exe", append(args, mustJSON(c)), &syscall.ProcAttr{
-		Env: append([]string{"SECRET=1"}, c.Env...), Files: files, Sys: attr,
-	})
+	fork := func() (err error) {
+		o.PID, err = syscall.ForkExec("/proc/self/exe", append(args, mustJSON(c)), &syscall.ProcAttr{
+			Env: append([]string{"SECRET=1"}, c.Env...), Files: files, Sys: attr,
+		})
+		return err
+	}
+	if flaws[c.Build].ahead {
+		err = fork()
+	} else {
+		err = fromBehind(fork)
+	}
 	if err := errors.Join(err, SetDumpable(false)); err != nil {
 		return o, fmt.Errorf("start: %w", err)
 	}
@@ -114,6 +123,21 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 		}
 	}()
 	return o, o.watch(peers[ipc.FDControl], errPipe[0])
+}
+
+// fromBehind forks on a thread that stands behind the main one and never ends.
+func fromBehind(fork func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := StandBehind()
+		if err == nil {
+			err = fork()
+		}
+		done <- err
+		select {}
+	}()
+	return <-done
 }
 
 func readReady(control int) error {

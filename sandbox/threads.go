@@ -28,26 +28,6 @@ func prctlOnAllThreads(option, a2, a3 uintptr) (uintptr, error) {
 	return onAllThreads(unix.SYS_PRCTL, option, a2, a3, 0, 0)
 }
 
-// A child's niceness is so much above what it was started with, which is its
-// parent's, and at most the greatest there is (nice(2)): so that a runaway child
-// starves neither the parent nor, for long, the host.
-const (
-	nicer   = 5
-	nicest  = 19
-	noNices = 20 // the system call returns this less the niceness
-)
-
-// lowerPriority is a call for each thread: PRIO_PROCESS means a thread here.
-func lowerPriority() error {
-	r, _, errno := unix.RawSyscall(unix.SYS_GETPRIORITY, unix.PRIO_PROCESS, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	niceness := min(noNices-int(r)+nicer, nicest)
-	_, err := onAllThreads(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(niceness), 0, 0)
-	return err
-}
-
 // dieWithParent repeats for every thread what ChildAttr asked for, since an
 // exec that gains privileges clears it silently.
 func dieWithParent() error {

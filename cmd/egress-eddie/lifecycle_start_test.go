@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -253,6 +254,40 @@ func TestStartedNice(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMainThreadCarries: verdicts are carried on the parent's main thread, which
+// alone can be put before others.
+func TestMainThreadCarries(t *testing.T) {
+	t.Parallel()
+	f := families[0]
+	l := newLab(t)
+	l.resolver(f.resolver, webZone(f))
+	l.start(allowing("example.com"))
+	l.rules(standardRules)
+	const queries = 50
+	before := switches(t, l.daemon.processes(t).parent)
+	for range queries {
+		l.resolves(t, f, "w1.example.com", typeOf(f), f.web(1))
+	}
+	if got := switches(t, l.daemon.processes(t).parent) - before; got < queries {
+		t.Errorf("it waited %d times in %d queries", got, queries)
+	}
+}
+
+// switches is how often a main thread has waited for something.
+func switches(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/status", pid, pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\nvoluntary_ctxt_switches:")
+	n, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func niceness(t *testing.T, pid int) int {

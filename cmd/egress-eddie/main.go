@@ -22,8 +22,8 @@ import (
 )
 
 func init() {
-	// Children die with the thread that started them (PDEATHSIG): the parent
-	// starts them from the main thread and stays on it.
+	// The parent carries verdicts on the main thread, which can be put before all
+	// others: see parent.Main.
 	runtime.LockOSThread()
 }
 
