@@ -1,14 +1,19 @@
 package allowlist
 
 import (
-	"container/list"
 	"time"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 )
 
-// Bounds of the TCP connections that are known. The filters share the room; at
-// its bound a filter forgets the connection that it used least recently.
+// Bounds of the TCP connections that are known. The filters share the room, and
+// in a filter no client can take all of it: none has more than a quarter, as of
+// the pending requests. At its bound a client forgets that of its connections
+// which it used least recently, and with the filter's room taken the filter does.
+// (Not that of the client with most: who sends SYNs from many addresses has one
+// each, and would have the others' handshakes forgotten.) A SYN is refused where
+// nothing may be forgotten: its client has a quarter in use, or four and more have
+// all of it.
 const (
 	// MaxConnections is the room of all filters together. With more than 32
 	// filters each still has minConnections.
@@ -53,31 +58,38 @@ type connection struct {
 
 	requestsRefused, responsesRefused bool // nothing of it passes any more
 
-	place *list.Element // among its filter's
+	places [2]place // among its filter's, and among its client's
 }
 
 // connections are all of them.
 type connections struct {
-	room  int // of a filter
-	byKey map[pendingKey]*connection
-	// filters has each one's, and after the last one the daemon's own, in the
-	// order of their last use, which is that of their ends.
-	filters []list.List // of *connection
+	byKey   map[pendingKey]*connection
+	filters []connected // and after the last one the daemon's own
+}
+
+// connected is one filter's connections.
+type connected struct {
+	holding
+	room         int
+	roomOfClient int
+	clients      map[[16]byte]*holding
 }
 
 func newConnections(filters int) *connections {
-	return &connections{
-		room:    max(minConnections, MaxConnections/filters),
+	room := max(minConnections, MaxConnections/filters)
+	c := &connections{
 		byKey:   make(map[pendingKey]*connection),
-		filters: make([]list.List, filters+1),
+		filters: make([]connected, filters+1),
 	}
-}
-
-func (c *connections) roomOf(filter uint32) int {
-	if int(filter) == len(c.filters)-1 {
-		return connectionsOfSelf
+	for i := range filters {
+		c.filters[i].room, c.filters[i].roomOfClient = room, room/4
 	}
-	return c.room
+	// The daemon is one client.
+	c.filters[filters].room, c.filters[filters].roomOfClient = connectionsOfSelf, connectionsOfSelf
+	for i := range c.filters {
+		c.filters[i].clients = make(map[[16]byte]*holding)
+	}
+	return c
 }
 
 // open records that a client of a filter begins a connection. An older one
@@ -93,29 +105,37 @@ func (c *connections) open(now ipc.Instant, filter uint32, f *ipc.RequestFact) i
 		}
 		c.remove(old)
 	}
-	w := &c.filters[filter]
-	for w.Len() > 0 && w.Front().Value.(*connection).until <= now {
-		c.remove(w.Front().Value.(*connection))
-	}
-	if w.Len() >= c.roomOf(filter) && !c.makeRoom(now, w) {
+	if !c.makeRoom(now, filter, key.client) {
 		return ipc.ReasonConnectionsFull
 	}
+	w := &c.filters[filter]
+	if w.clients[key.client] == nil {
+		w.clients[key.client] = &holding{level: ofClient}
+	}
 	c.byKey[key] = conn
-	conn.place = w.PushBack(conn)
+	c.add(conn)
 	return ipc.ReasonNone
 }
 
-// makeRoom forgets the connection of a filter that was used least recently and
-// may be forgotten.
-func (c *connections) makeRoom(now ipc.Instant, w *list.List) bool {
-	for e := w.Front(); e != nil; e = e.Next() {
-		conn := e.Value.(*connection)
-		if used := conn.until.Add(-connectionFor); !conn.confirmed || now.Sub(used) >= inUseFor {
-			c.remove(conn)
-			return true
-		}
+// makeRoom reports whether a client of a filter may have one connection more,
+// for which another one may have to go.
+func (c *connections) makeRoom(now ipc.Instant, filter uint32, client [16]byte) bool {
+	w := &c.filters[filter]
+	for conn := w.over(now); conn != nil; conn = w.over(now) {
+		c.remove(conn)
 	}
-	return false
+	from := &w.holding
+	if mine := w.clients[client]; mine != nil && mine.n >= w.roomOfClient {
+		from = mine
+	} else if w.n < w.room {
+		return true
+	}
+	conn := from.makesRoom(now)
+	if conn == nil {
+		return false
+	}
+	c.remove(conn)
+	return true
 }
 
 // fit says whether segments of the client's acknowledge only what has passed, and
@@ -163,12 +183,38 @@ func (c *connections) find(now ipc.Instant, key pendingKey) *connection {
 		c.remove(conn)
 		return nil
 	}
+	c.takeOut(conn)
 	conn.until = now.Add(connectionFor)
-	c.filters[conn.filter].MoveToBack(conn.place)
+	c.add(conn)
 	return conn
+}
+
+// confirm records the number that a server confirmed a connection with, which
+// was used just now.
+func (c *connections) confirm(conn *connection, server uint32) {
+	c.takeOut(conn)
+	conn.confirmed, conn.server = true, server
+	c.add(conn)
 }
 
 func (c *connections) remove(conn *connection) {
 	delete(c.byKey, conn.key)
-	c.filters[conn.filter].Remove(conn.place)
+	c.takeOut(conn)
+	if w := &c.filters[conn.filter]; w.clients[conn.key.client].n == 0 {
+		delete(w.clients, conn.key.client)
+	}
+}
+
+// add puts a connection behind all others of its filter, and of its client.
+func (c *connections) add(conn *connection) {
+	w := &c.filters[conn.filter]
+	w.add(conn)
+	w.clients[conn.key.client].add(conn)
+}
+
+// takeOut undoes add.
+func (c *connections) takeOut(conn *connection) {
+	w := &c.filters[conn.filter]
+	w.remove(conn)
+	w.clients[conn.key.client].remove(conn)
 }

@@ -171,7 +171,7 @@ func TestStreamsOfOthers(t *testing.T) {
 // room for another; one that was not confirmed does.
 func TestRoomOfThoseInUse(t *testing.T) {
 	e := testEngine(t, testPolicy())
-	e.connections.room = 3
+	e.connections.filters[0].room, e.connections.filters[0].roomOfClient = 3, 3
 	syn := func(port uint16, confirmed bool) ipc.Reason {
 		s := segment(ipc.SegmentOpen, handleWeb)
 		s.SrcPort = port

@@ -176,7 +176,7 @@ func (e *Engine) responseSegment(now ipc.Instant, f *ipc.ResponseFact, p *Plan) 
 	case !responseState(f.State):
 		reason = ipc.ReasonConnState
 	case kind == ipc.SegmentOpen:
-		conn.confirmed, conn.server = true, f.Segment.Server
+		e.connections.confirm(conn, f.Segment.Server)
 	case kind == ipc.SegmentMessage:
 		reason = e.responseMessage(now, f, p)
 	}

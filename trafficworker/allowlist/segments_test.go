@@ -112,8 +112,8 @@ func TestDataNeedsAHandshake(t *testing.T) {
 	its.Segment.Server = 7
 	wantReason(t, "its SYN-ACK", respond(t, e, start, its).Outcome, ipc.ReasonNone)
 	wantSegment(t, "the query again", e, start, segment(ipc.SegmentData, handleWeb), ipc.ReasonConnRefused)
-	if w := &e.connections.filters[0]; w.Len() != 1 || len(e.connections.byKey) != 1 {
-		t.Errorf("of a connection begun twice %d are left", w.Len())
+	if w := &e.connections.filters[0]; w.n != 1 || len(e.connections.byKey) != 1 {
+		t.Errorf("of a connection begun twice %d are left", w.n)
 	}
 }
 
@@ -277,33 +277,23 @@ func TestConnectionsEnd(t *testing.T) {
 	}
 
 	connect(t, e, now, handleApt)
-	room := e.connections.room
-	if room != MaxConnections/3 {
-		t.Errorf("room for %d", room)
+	w := &e.connections.filters[0]
+	if w.room != MaxConnections/3 || w.roomOfClient != w.room/4 {
+		t.Errorf("room for %d, of a client %d", w.room, w.roomOfClient)
 	}
-	var first *ipc.RequestFact
-	for i := range 2 * room {
-		syn := segment(ipc.SegmentOpen, handleWeb)
-		syn.SrcPort = uint16(10_000 + i)
+	var all []*ipc.RequestFact
+	for i := range 2 * w.room {
+		syn := synOf(handleWeb, i%7, i)
 		wantSegment(t, "SYN", e, now.Add(time.Duration(i)), syn, ipc.ReasonNone)
-		if i == room {
-			first = syn
-		}
+		all = append(all, syn)
 	}
-	if n := e.connections.filters[0].Len(); n != room || len(e.connections.byKey) != room+1 {
-		t.Errorf("%d connections of a filter, %d in all", n, len(e.connections.byKey))
+	if w.n != w.room || len(e.connections.byKey) != w.room+1 {
+		t.Errorf("%d connections of a filter, %d in all", w.n, len(e.connections.byKey))
 	}
-	wantReason(t, "the oldest that has room", respond(t, e, now, streamReply(first, ipc.SegmentOpen)).Outcome, ipc.ReasonNone)
-	first.SrcPort--
-	wantReason(t, "the newest that has none", respond(t, e, now, streamReply(first, ipc.SegmentOpen)).Outcome, ipc.ReasonNoConnection)
+	wantReason(t, "the oldest that has room", respond(t, e, now, streamReply(all[w.room], ipc.SegmentOpen)).Outcome, ipc.ReasonNone)
+	wantReason(t, "the newest that has none", respond(t, e, now, streamReply(all[w.room-1], ipc.SegmentOpen)).Outcome, ipc.ReasonNoConnection)
 	wantSegment(t, "the other filter's", e, now, streamQuery(handleApt, "debian.org"), ipc.ReasonNone)
-	all := 0
-	for i := range e.connections.filters {
-		all += e.connections.filters[i].Len()
-	}
-	if all != len(e.connections.byKey) {
-		t.Errorf("%d in the lists, %d known", all, len(e.connections.byKey))
-	}
+	checkConnections(t, e)
 }
 
 // TestSegmentProtocol: what an honest request parser would never tell ends it.

@@ -55,9 +55,11 @@ func TestPendingOfSelf(t *testing.T) {
 func TestRoomOfSelf(t *testing.T) {
 	e, without := testEngine(t, askingPolicy()), testEngine(t, testPolicy())
 	due(e, start)
-	if a, b := e.pending.filters[0], without.pending.filters[0]; a.room != b.room || a.roomOfSource != b.roomOfSource || e.connections.room != without.connections.room {
-		t.Errorf("room %d, of a source %d, of connections %d; without the daemon's own %d, %d, %d",
-			a.room, a.roomOfSource, e.connections.room, b.room, b.roomOfSource, without.connections.room)
+	if a, b := e.pending.filters[0], without.pending.filters[0]; a.room != b.room || a.roomOfSource != b.roomOfSource {
+		t.Errorf("room %d, of a source %d; without the daemon's own %d, %d", a.room, a.roomOfSource, b.room, b.roomOfSource)
+	}
+	if a, b := e.connections.filters[0], without.connections.filters[0]; a.room != b.room || a.roomOfClient != b.roomOfClient {
+		t.Errorf("room for %d connections, of a client %d; without the daemon's own %d, %d", a.room, a.roomOfClient, b.room, b.roomOfClient)
 	}
 	good := func(i int) *ipc.RequestFact { return own(lookup("cdn.net", ipc.TypeA), uint16(1024+i)) }
 	pending := func(i int) ipc.Reason { return e.pending.add(start, uint32(e.self), good(i)) } // one lookup has not so many
@@ -81,7 +83,7 @@ func TestRoomOfSelf(t *testing.T) {
 		syn.SrcPort = uint16(10_000 + i)
 		wantSegment(t, "SYN", e, start.Add(time.Duration(i)), syn, ipc.ReasonNone)
 	}
-	if n := e.connections.filters[e.self].Len(); n != 256 {
+	if n := e.connections.filters[e.self].n; n != 256 {
 		t.Errorf("%d connections of the daemon's own", n)
 	}
 }
