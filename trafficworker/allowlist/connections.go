@@ -98,15 +98,18 @@ func newConnections(filters int) *connections {
 func (c *connections) open(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Reason {
 	key := keyOf(&f.Packet, 0, f.Src, f.Dst, f.SrcPort, f.DstPort)
 	conn := &connection{key: key, filter: filter, inIf: f.InIf, outIf: f.OutIf, number: f.Segment.Number, until: now.Add(connectionFor)}
-	if old := c.byKey[key]; old != nil {
+	old := c.byKey[key]
+	// One of the same filter, and so of the same client, leaves room. NB: a SYN that
+	// is refused leaves one of another filter as it was: what confirmed it, too.
+	if (old == nil || old.filter != filter) && !c.makeRoom(now, filter, key.client) {
+		return ipc.ReasonConnectionsFull
+	}
+	if old != nil {
 		conn.stale, conn.hasStale = old.stale, old.hasStale
 		if old.confirmed {
 			conn.stale, conn.hasStale = old.server, true
 		}
 		c.remove(old)
-	}
-	if !c.makeRoom(now, filter, key.client) {
-		return ipc.ReasonConnectionsFull
 	}
 	w := &c.filters[filter]
 	if w.clients[key.client] == nil {

@@ -160,6 +160,31 @@ func TestHandshakesInAFlood(t *testing.T) {
 	checkConnections(t, e)
 }
 
+// TestRefusedForgetsNothing: a SYN for which a filter has no room leaves another
+// filter's connection with the same addresses and ports as it was, and what a copy
+// of its SYN-ACK would confirm.
+func TestRefusedForgetsNothing(t *testing.T) {
+	e := testEngine(t, testPolicy())
+	apt := &e.connections.filters[1]
+	apt.room, apt.roomOfClient = 1, 1
+	other := synOf(handleApt, 9, 0)
+	wantSegment(t, "SYN", e, start, other, ipc.ReasonNone)
+	wantReason(t, "SYN-ACK", respond(t, e, start, streamReply(other, ipc.SegmentOpen)).Outcome, ipc.ReasonNone)
+
+	inUse(t, e, start, 1, 0)
+	wantSegment(t, "the other filter's SYN", e, start, synOf(handleApt, 1, 0), ipc.ReasonConnectionsFull)
+	wantSegment(t, "goes on", e, start, of(segment(ipc.SegmentBare, handleWeb), 1, 0), ipc.ReasonNone)
+	wantSegment(t, "begins anew", e, start, synOf(handleWeb, 1, 0), ipc.ReasonNone)
+	again := streamReply(synOf(handleWeb, 1, 0), ipc.SegmentOpen)
+	wantReason(t, "a copy of the SYN-ACK", respond(t, e, start, again).Outcome, ipc.ReasonNoConnection)
+
+	// With room it is the other's.
+	now := start.Add(inUseFor)
+	wantSegment(t, "the other filter's", e, now, synOf(handleApt, 1, 0), ipc.ReasonNone)
+	wantReason(t, "a copy of the SYN-ACK", respond(t, e, now, again).Outcome, ipc.ReasonNoConnection)
+	checkConnections(t, e)
+}
+
 // obvious are the connections of one filter as what is written above its bounds
 // says it, in one list.
 type obvious struct {
