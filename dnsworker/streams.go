@@ -7,8 +7,10 @@ import "github.com/capnspacehook/egress-eddie/ipc"
 // dropped, and later data of it belongs to no stream that is known.
 const (
 	maxRequestStreams = 512
-	// maxResponseStreams is the holder's bound on connections: all filters' answers
-	// come through one worker.
+	// maxResponseStreams is more, since all filters' answers come through one worker.
+	// It is less than the holder's bound on connections: there an ended one is to be
+	// remembered for a while, here it may go, and what makes room is looked for among
+	// all.
 	maxResponseStreams = 4096
 	// maxOctets bounds what all streams keep together.
 	maxOctets = 16 << 20

@@ -114,3 +114,48 @@ func BenchmarkPendingMemory(b *testing.B) {
 		runtime.KeepAlive(e)
 	}
 }
+
+// BenchmarkConnectionMemory reports the octets of one TCP connection, with a
+// client of its own and without.
+func BenchmarkConnectionMemory(b *testing.B) {
+	for what, clients := range map[string]int{"of few clients": 4, "each of its own client": 1 << 15} {
+		b.Run(what, func(b *testing.B) {
+			for b.Loop() {
+				var before, after runtime.MemStats
+				e := engineOf(b, 10)
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				w := &e.connections.filters[0]
+				for i := range w.room {
+					e.Requests(start, []*ipc.RequestFact{synOf(handleWeb, i%clients, i)})
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(w.n), "B/connection")
+				runtime.KeepAlive(e)
+			}
+		})
+	}
+}
+
+// BenchmarkFullFilter is what a SYN costs that a filter has no room for, and
+// one for which another connection is forgotten.
+func BenchmarkFullFilter(b *testing.B) {
+	e := engineOf(b, 10)
+	w := &e.connections.filters[0]
+	for i := range w.room {
+		syn := synOf(handleWeb, i%4, i)
+		e.Requests(start, []*ipc.RequestFact{syn})
+		p, _ := e.Response(start, &streamReply(syn, ipc.SegmentOpen).ResponseFact)
+		e.Commit(start, &p)
+	}
+	for what, now := range map[string]ipc.Instant{"refused": start, "forgotten": start.Add(inUseFor)} {
+		b.Run(what, func(b *testing.B) {
+			i := 0
+			for b.Loop() {
+				i++
+				e.Requests(now, []*ipc.RequestFact{synOf(handleWeb, 5+i&0xff, i)})
+			}
+		})
+	}
+}

@@ -8,17 +8,23 @@ import (
 
 // Bounds of the TCP connections that are known. The filters share the room, and
 // in a filter no client can take all of it: none has more than a quarter, as of
-// the pending requests. At its bound a client forgets that of its connections
-// which it used least recently, and with the filter's room taken the filter does.
-// (Not that of the client with most: who sends SYNs from many addresses has one
-// each, and would have the others' handshakes forgotten.) A SYN is refused where
-// nothing may be forgotten: its client has a quarter in use, or four and more have
-// all of it.
+// the pending requests, or of a small room half. At its bound a client forgets that
+// of its connections which it used least recently, and with the filter's room taken
+// the filter does. (Not that of the client with most: who sends SYNs from many
+// addresses has one each, and would have the others' handshakes forgotten.) A SYN is
+// refused where nothing may be forgotten: its client has all that it may have in
+// use, or several have the filter's.
 const (
-	// MaxConnections is the room of all filters together. With more than 32
-	// filters each still has minConnections.
-	MaxConnections = 4096
-	minConnections = 128
+	// MaxConnections is the room of all filters together. With more than 2,730
+	// filters each still has minConnections. Each takes 240 octets at most, and 341
+	// where it is its client's only one (BenchmarkConnectionMemory): 89 MB in all, and
+	// 268 MB with as many filters as there can be. An honest client is refused when it
+	// begins more than its room within inUseFor. That it has ended them since is no
+	// reason to forget one: a copy of the SYN-ACK may be under way all the same.
+	MaxConnections         = 262_144
+	maxConnectionsOfFilter = 16_384
+	minConnections         = 96
+	minConnectionsOfClient = 64
 	// connectionsOfSelf is the daemon's own room: more than the resolver has
 	// sockets for, with what was closed a moment ago.
 	connectionsOfSelf = 256
@@ -76,13 +82,13 @@ type connected struct {
 }
 
 func newConnections(filters int) *connections {
-	room := max(minConnections, MaxConnections/filters)
+	room := max(minConnections, min(maxConnectionsOfFilter, MaxConnections/filters))
 	c := &connections{
 		byKey:   make(map[pendingKey]*connection),
 		filters: make([]connected, filters+1),
 	}
 	for i := range filters {
-		c.filters[i].room, c.filters[i].roomOfClient = room, room/4
+		c.filters[i].room, c.filters[i].roomOfClient = room, max(minConnectionsOfClient, room/4)
 	}
 	// The daemon is one client.
 	c.filters[filters].room, c.filters[filters].roomOfClient = connectionsOfSelf, connectionsOfSelf

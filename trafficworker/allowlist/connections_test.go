@@ -141,6 +141,30 @@ func TestConnectionsOfAClient(t *testing.T) {
 	checkConnections(t, e)
 }
 
+// TestConnectionsClosedAtOnce: what an honest client begins and ends within
+// seconds leaves room for more.
+func TestConnectionsClosedAtOnce(t *testing.T) {
+	for filters, each := range map[int]int{32: 2048, 512: 128} {
+		e := testEngine(t, manyFilters(filters))
+		for i := range each {
+			if got := inUse(t, e, start, 1, i); got != ipc.ReasonNone {
+				t.Fatalf("%d filters: connection %d: %v", filters, i, got)
+			}
+			end := of(segment(ipc.SegmentBare, handleWeb), 1, i)
+			end.Segment.Fin = true
+			wantSegment(t, "its end", e, start, end, ipc.ReasonNone)
+		}
+	}
+}
+
+func TestConnectionRoomIsShared(t *testing.T) {
+	for _, c := range [][3]int{{1, 16384, 4096}, {16, 16384, 4096}, {32, 8192, 2048}, {512, 512, 128}, {1024, 256, 64}, {2730, 96, 64}, {8192, 96, 64}} {
+		if w := newConnections(c[0]).filters[0]; w.room != c[1] || w.roomOfClient != c[2] {
+			t.Errorf("%d filters: room %d, of a client %d, want %d and %d", c[0], w.room, w.roomOfClient, c[1], c[2])
+		}
+	}
+}
+
 // TestHandshakesInAFlood: SYNs from ever other addresses have the oldest
 // handshakes forgotten, and not those of who has more connections than one.
 func TestHandshakesInAFlood(t *testing.T) {
@@ -154,7 +178,7 @@ func TestHandshakesInAFlood(t *testing.T) {
 	}
 	wantSegment(t, "SYN", e, start, synOf(handleWeb, 1, 3), ipc.ReasonNone)
 	for i := range w.room / 2 {
-		wantSegment(t, "flood", e, start.Add(time.Millisecond), synOf(handleWeb, 10_000+i, 0), ipc.ReasonNone)
+		wantSegment(t, "flood", e, start.Add(time.Millisecond), synOf(handleWeb, 20_000+i, 0), ipc.ReasonNone)
 	}
 	wantReason(t, "SYN-ACK", respond(t, e, start.Add(time.Millisecond), streamReply(synOf(handleWeb, 1, 3), ipc.SegmentOpen)).Outcome, ipc.ReasonNone)
 	checkConnections(t, e)

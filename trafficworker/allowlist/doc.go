@@ -20,9 +20,10 @@
 // between, until something of that direction was refused. After that nothing of
 // the direction passes, whatever a parser says: to it, what was told is decided.
 // A copy of the SYN-ACK that confirmed an earlier connection with the same
-// addresses and ports confirms nothing, while that one is remembered: who has raw
-// sockets and makes this process forget it (thousands of connections, within the
-// time that a copy is under way) can have the server read two queries as others.
+// addresses and ports confirms nothing, while that one is remembered: for 5 s
+// after its last segment, whoever fills the room. Who has raw sockets, has it
+// forgotten then, and a copy that is still under way, can have the server read two
+// queries as others.
 //
 // What the daemon asks for itself (cachedHostnames, lookupUnknownIPs) is decided
 // here and asked by the resolver, which is told one question at a time and has no

@@ -278,7 +278,7 @@ func TestConnectionsEnd(t *testing.T) {
 
 	connect(t, e, now, handleApt)
 	w := &e.connections.filters[0]
-	if w.room != MaxConnections/3 || w.roomOfClient != w.room/4 {
+	if w.room != maxConnectionsOfFilter || w.roomOfClient != w.room/4 {
 		t.Errorf("room for %d, of a client %d", w.room, w.roomOfClient)
 	}
 	var all []*ipc.RequestFact
