@@ -40,7 +40,6 @@ type lookups struct {
 	cached  map[inquiry]*cached
 	under   int // of cached, those that are under way
 	unknown unknowns
-	refused ipc.Bucket  // of what the trafficworker is told at once
 	next    ipc.Instant // nothing is due before it
 	seen    bool        // a question of the daemon's came by its queue
 	// over are the questions that are or were under way, and how often each has been
@@ -72,7 +71,6 @@ const never ipc.Instant = math.MaxInt64
 func newLookups(p *ipc.Policy) *lookups {
 	l := &lookups{
 		cached: map[inquiry]*cached{}, unknown: newUnknowns(p.Filters), over: expiring.New[inquiry, int](maxOver),
-		refused: ipc.Bucket{PerSecond: refusedPerSecond, Burst: refusedPerSecond},
 	}
 	if p.Settings.AskA {
 		l.types = append(l.types, ipc.TypeA)

@@ -32,9 +32,12 @@ const (
 	// maxConfirmed bounds the names of one address that are looked up in turn
 	// for a filter.
 	maxConfirmed = 4
-	// refusedPerSecond bounds what the trafficworker is told of addresses that are
-	// not looked up, all filters together.
-	refusedPerSecond = 200
+	// refusedPerSecond bounds what the trafficworker is told of addresses of a filter
+	// that are not looked up: twice what an honest one asks about, some of which may
+	// have been kept waiting. A packet of whose address it hears nothing waits for 2 s,
+	// in room that the filters share. In all an honest one waits for fewer addresses
+	// than the edge has room for, and one that is owned fills its own edge.
+	refusedPerSecond = 2 * lookupsPerSecond
 	// maxSettled bounds the addresses of a filter, and of all, that are
 	// remembered as looked up.
 	maxSettledOfFilter = 4096
@@ -67,7 +70,8 @@ type unknowns struct {
 	all        map[netip.Addr]*unknown
 	share      int                                   // of what a filter may have under way
 	asked      []int                                 // by filter: what is under way for it, what it shares counted in full
-	buckets    []ipc.Bucket                          // by filter
+	lookups    []ipc.Bucket                          // by filter
+	refusals   []ipc.Bucket                          // by filter: what the trafficworker is told at once
 	settled    *expiring.Group[netip.Addr, struct{}] // by filter
 }
 
@@ -77,10 +81,12 @@ func newUnknowns(filters []ipc.Filter) unknowns {
 		confirming: map[inquiry][]*unknown{},
 		all:        map[netip.Addr]*unknown{},
 		asked:      make([]int, len(filters)),
-		buckets:    make([]ipc.Bucket, len(filters)),
+		lookups:    make([]ipc.Bucket, len(filters)),
+		refusals:   make([]ipc.Bucket, len(filters)),
 	}
-	for i := range u.buckets {
-		u.buckets[i] = ipc.Bucket{PerSecond: lookupsPerSecond, Burst: lookupsPerSecond}
+	for i := range filters {
+		u.lookups[i] = ipc.Bucket{PerSecond: lookupsPerSecond, Burst: lookupsPerSecond}
+		u.refusals[i] = ipc.Bucket{PerSecond: refusedPerSecond, Burst: refusedPerSecond}
 	}
 	looking := 0
 	for i := range filters {
@@ -131,7 +137,7 @@ func (l *lookups) lookUp(now ipc.Instant, filter int, a netip.Addr, all []rules)
 		l.refuse(now, filter, a, 0)
 		return
 	}
-	if _, ok := u.buckets[filter].Take(now); !ok {
+	if _, ok := u.lookups[filter].Take(now); !ok {
 		l.refuse(now, filter, a, 0)
 		return
 	}
@@ -187,7 +193,7 @@ func (l *lookups) renew(now ipc.Instant, x *unknown) {
 // asks without end would have the edge full on which the grants go, and whose
 // packets are not answered are dropped when their time is up.
 func (l *lookups) refuse(now ipc.Instant, filter int, a netip.Addr, until ipc.Instant) {
-	if _, ok := l.refused.Take(now); ok {
+	if _, ok := l.unknown.refusals[filter].Take(now); ok {
 		l.settle(filter, a, until)
 	}
 }

@@ -433,12 +433,11 @@ func TestUnknownSharedQuestion(t *testing.T) {
 // names of one address.
 func TestUnknownBounds(t *testing.T) {
 	e := testEngine(t, manyFilters(26))
-	e.lookups.refused = ipc.Bucket{PerSecond: 1e6, Burst: 1e6}
 	flood := func(now ipc.Instant, filter uint32) (n int) {
 		for i := range 100 {
 			arrives(t, e, now, filter, fmt.Sprintf("203.%d.113.%d", filter, i))
 			out := e.Lookups()
-			if len(out.Ask)+len(out.Settled) != 1 {
+			if i < refusedPerSecond && len(out.Ask)+len(out.Settled) != 1 {
 				t.Fatalf("%+v", out)
 			}
 			if len(out.Settled) == 1 {
@@ -474,14 +473,28 @@ func TestUnknownBounds(t *testing.T) {
 	}
 }
 
-// TestRefusedFlood: who asks without end is not answered without end.
+// TestRefusedFlood: who asks without end is not answered without end, and
+// another filter is as if he were not there.
 func TestRefusedFlood(t *testing.T) {
 	e := unknownEngine(t)
-	for i := range 10_000 {
-		arrives(t, e, start, 0, fmt.Sprintf("203.0.%d.%d", i/250, i%250))
+	flood := func(now ipc.Instant, filter uint32, n int) Lookups {
+		for i := range n {
+			arrives(t, e, now, filter, fmt.Sprintf("203.%d.%d.%d", 1+filter, i/250, i%250))
+		}
+		return e.Lookups()
 	}
-	if out := e.Lookups(); len(out.Ask) != lookupsPerSecond || len(out.Settled) != refusedPerSecond {
+	if out := flood(start, 0, 10_000); len(out.Ask) != lookupsPerSecond || len(out.Settled) != refusedPerSecond {
 		t.Errorf("%d asked, %d settled", len(out.Ask), len(out.Settled))
+	}
+	// As much as an honest trafficworker asks about for a filter in a second, kept
+	// waiting for as long.
+	honest := 2 * lookupsPerSecond
+	if out := flood(start, 1, honest); len(out.Ask) != lookupsPerSecond || len(out.Settled) != honest-lookupsPerSecond {
+		t.Errorf("the other filter: %d asked, %d settled", len(out.Ask), len(out.Settled))
+	}
+	now := start.Add(time.Second)
+	if out := flood(now, 0, 10_000); len(out.Settled) != refusedPerSecond {
+		t.Errorf("a second later: %d settled", len(out.Settled))
 	}
 }
 
