@@ -15,10 +15,11 @@ const MaxFrame = 64 << 10
 // EdgeBuffer is the send buffer of an edge in octets, whatever the host's
 // default is (net.core.wmem_default, usually 212,992, which is twice this:
 // the kernel doubles what it is asked for). GrantBuffer is that of the grants, where a
-// message that finds no room costs a DNS answer.
+// message that finds no room costs a DNS answer: it has room for the 4,096 messages
+// that one answer may take, however slow its reader, and a third more.
 const (
 	EdgeBuffer  = 106_496
-	GrantBuffer = 1 << 20
+	GrantBuffer = 2 << 20
 )
 
 // LeastWaiting is less of a buffer than any message takes: one of the

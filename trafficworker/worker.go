@@ -142,7 +142,7 @@ func (w *worker) batch(q *ipc.Queue, packets []queue.Packet) error {
 // drain takes every grant that has been written, until the socket is empty or
 // as much is taken as it can hold: a holder that writes without end cannot
 // keep packets waiting. By octets and not by messages alone: as many of the
-// longest would be 16 million addresses, which take seconds.
+// longest would be 33 million addresses, which take seconds.
 func (w *worker) drain() error {
 	for room := 2 * ipc.GrantBuffer; room > 0; {
 		g, err := w.grants.Recv()

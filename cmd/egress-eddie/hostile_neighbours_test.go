@@ -237,8 +237,8 @@ func TestOwnedTrafficFlood(t *testing.T) {
 }
 
 // An owned allowlist fills the trafficworker's edge as fast as it is read. The
-// trafficworker takes what the edge holds (2 MiB, half a million addresses: a
-// fifth of a second) and judges 32 packets in between. That makes them late
+// trafficworker takes what the edge holds (4 MiB, a million addresses: two
+// fifths of a second) and judges 32 packets in between. That makes them late
 // (how late depends on who else wants the processors, so no figure is
 // required), and opens nothing but what is granted.
 func TestOwnedAllowlistFlood(t *testing.T) {

@@ -204,12 +204,13 @@ func TestReloadWaits(t *testing.T) {
 }
 
 // A change of which more must be told than the edge has room for waits for the
-// trafficworker, and is complete all the same: 128,000 grants stay.
+// trafficworker, and is complete all the same: 128,000 grants of two ports stay.
 func TestReloadOfManyGrants(t *testing.T) {
 	f := families[1]
 	l := newLab(t)
 	l.resolver(f.resolver, manyAddresses)
-	many := config{filters: []filter{{name: "A", allowed: []string{"example.com"}}, {name: "B", allowed: []string{"example.com"}}}}
+	ports := []string{"example.com:80", "example.com:443"}
+	many := config{filters: []filter{{name: "A", allowed: ports}, {name: "B", allowed: ports}}}
 	file := l.startFrom(t, many)
 	l.rules(userRules(true, true))
 	total := 0
@@ -219,7 +220,7 @@ func TestReloadOfManyGrants(t *testing.T) {
 			total += len(a.ask(f.dns(), fmt.Sprintf("%d-%d.example.com", user, i), dns.TypeAAAA).Answer)
 		}
 	}
-	many.filters[0].allowed, many.filters[1].allowed = []string{"other.test", "example.com"}, []string{"example.com", "other.test"}
+	many.filters[0].allowed, many.filters[1].allowed = append([]string{"other.test"}, ports...), append(ports, "other.test")
 	replace(t, file, many.String())
 	// The holder gets the policy when the trafficworker has taken it, and that
 	// one then takes nothing of what the holder has to say about it.
