@@ -89,6 +89,12 @@ func (r *requestStreams) syn(now ipc.Instant, key streamKey, s *stream, segment 
 		return r.drop(ipc.ReasonBadTCP, ipc.SegmentNone, *p)
 	}
 	if s != nil && s.begin == segment.seq+1 {
+		// What is decided here would pass in a connection that the holder begins with
+		// it: it may have forgotten the one in which it refused that, or never had one.
+		// Who has sent data has the server's SYN-ACK.
+		if s.next > 0 || s.halted {
+			return r.drop(ipc.ReasonRepeated, ipc.SegmentNone, *p)
+		}
 		return r.tell(&ipc.RequestFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentAgain, Number: segment.seq}})
 	}
 	if err := r.drop(ipc.ReasonNoConnection, ipc.SegmentData, r.table.open(now, key, segment.seq)...); err != nil {

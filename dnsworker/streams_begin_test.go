@@ -85,6 +85,59 @@ func (p *bothWays) server(from uint32, port uint16, seq, ack uint32, flags uint8
 	return p.last
 }
 
+// TestRefusedPassesNever: what the holder has refused does not pass when it has
+// forgotten the connection, or never had room for it, and the SYN comes again.
+func TestRefusedPassesNever(t *testing.T) {
+	const isn, later = 1000, 6 * time.Second
+	evil := inStream(query(t, "secret.evil.test.", typeA))
+	forget := map[string]func(p *bothWays){
+		"in an hour": func(p *bothWays) { p.now = p.now.Add(time.Hour + time.Second) },
+		"in a flood": func(p *bothWays) {
+			p.now = p.now.Add(later)
+			for port := range uint16(4096) {
+				if port%100 == 99 { // keeps the parser's stream, and is not told of to the connection
+					p.client(4000, isn+999, 78, tcpACK, []byte("x"))
+				}
+				p.client(10000+port, 1, 0, tcpSYN, nil)
+			}
+		},
+	}
+	for what, forget := range forget {
+		p := newBothWays(t, 1)
+		p.client(4000, isn, 0, tcpSYN, nil)
+		p.server(3, 4000, 77, isn+1, tcpSYN|tcpACK, nil)
+		if reason := p.client(4000, isn+1, 78, tcpACK, evil); reason != ipc.ReasonNameNotAllowed {
+			t.Fatal(reason)
+		}
+		p.client(4000, isn+1, 0, tcpRST, nil) // with which the server forgets
+		forget(p)
+		p.client(4000, isn, 0, tcpSYN, nil)
+		p.server(3, 4000, 99_077, isn+1, tcpSYN|tcpACK, nil)
+		if p.client(4000, isn+1, 99_078, tcpACK, evil) == ipc.ReasonNone {
+			t.Errorf("the holder forgets %s: a refused query left", what)
+		}
+	}
+
+	// All that a client may have is in use.
+	p := newBothWays(t, 8192)
+	for port := range uint16(64) {
+		p.client(20000+port, 1, 0, tcpSYN, nil)
+		p.server(3, 20000+port, 1, 2, tcpSYN|tcpACK, nil)
+	}
+	if reason := p.client(4000, isn, 0, tcpSYN, nil); reason != ipc.ReasonConnectionsFull {
+		t.Fatal(reason)
+	}
+	if reason := p.client(4000, isn+1, 78, tcpACK, evil); reason != ipc.ReasonNoConnection {
+		t.Fatal(reason)
+	}
+	p.now = p.now.Add(later)
+	p.client(4000, isn, 0, tcpSYN, nil)
+	p.server(3, 4000, 77, isn+1, tcpSYN|tcpACK, nil)
+	if p.client(4000, isn+1, 78, tcpACK, evil) == ipc.ReasonNone {
+		t.Error("without room: a refused query left")
+	}
+}
+
 // TestRefusedSynAck: a SYN-ACK that the holder refuses moves the stream of
 // responses nowhere. (The parser begins anew with it.)
 func TestRefusedSynAck(t *testing.T) {

@@ -58,7 +58,8 @@ type world struct {
 	verdict map[ipc.PacketID]ipc.Verdict
 	reasons []ipc.Reason
 	batch   []*ipc.RequestFact
-	refused bool
+	known   bool     // the holder knows the connection
+	refused bool     // and lets nothing of it pass
 	allowed []string // names that left, in order
 }
 
@@ -111,9 +112,12 @@ func (w *world) tell(f *ipc.RequestFact) error {
 		return nil
 	}
 	verdict, names := ipc.Accept, []string(nil)
+	if f.Segment.Kind == ipc.SegmentOpen || f.Segment.Kind == ipc.SegmentAgain && !w.known {
+		w.known, w.refused = true, false
+	}
 	for _, f := range w.batch {
 		isData := f.Segment.Kind == ipc.SegmentData || f.Segment.Kind == ipc.SegmentMessage
-		if f.Drop != ipc.ReasonNone || w.refused && isData {
+		if f.Drop != ipc.ReasonNone || isData && (w.refused || !w.known) {
 			verdict = ipc.Drop
 		}
 		for _, q := range f.Questions {
@@ -124,7 +128,7 @@ func (w *world) tell(f *ipc.RequestFact) error {
 		}
 	}
 	if f.Segment.Kind == ipc.SegmentMessage || f.Segment.Kind == ipc.SegmentHalt {
-		w.refused = w.refused || verdict == ipc.Drop
+		w.refused = w.refused || w.known && verdict == ipc.Drop
 	}
 	w.batch = nil
 	if verdict == ipc.Accept {
@@ -422,7 +426,8 @@ func TestStreamsWaitTheirTime(t *testing.T) {
 
 // play drives a world by octets: any cutting, order, overlap, repetition and
 // pause of two streams of which one must not leave, with everything decided in
-// the end. It reports whether the evil one was ever sent.
+// the end, and a holder that forgets the connection at any time. It reports whether
+// it never did and the evil one was never sent.
 func play(w *world, good, evil, script []byte) (pure bool) {
 	front := 0
 	pure = true
@@ -447,6 +452,8 @@ func play(w *world, good, evil, script []byte) (pure bool) {
 			w.raw(0, worldISN+1+uint32(front+1+where), tcpRST, nil)
 		case 7:
 			length %= 4
+		case 9:
+			w.known, pure = false, false
 		}
 		at = min(at, len(good)-1)
 		end := min(at+1+length, len(good))

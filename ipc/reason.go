@@ -63,7 +63,7 @@ const (
 	ReasonNoConnection    // its connection was not seen to begin, or had to make room (also found by the holder)
 	ReasonOutOfOrder      // something before it is missing, or it is older than what is remembered
 	ReasonOverlap         // octets that differ from those that came before
-	ReasonRepeated        // a copy of what is held
+	ReasonRepeated        // a copy of what is held, or of a SYN after data
 	ReasonTooManySegments // a message in more segments, or a segment with more messages, than are held
 	ReasonHeldTooLong     // the rest of its message did not come
 	ReasonConnRefused     // something before it in its connection was refused (also found by the holder)
@@ -128,7 +128,7 @@ var reasonText = [reasonEnd]string{
 	ReasonNoConnection:    "connection not known",
 	ReasonOutOfOrder:      "TCP segment out of order",
 	ReasonOverlap:         "TCP segment contradicts an earlier one",
-	ReasonRepeated:        "copy of a TCP segment that waits",
+	ReasonRepeated:        "copy of an earlier TCP segment",
 	ReasonTooManySegments: "too many TCP segments or messages at once",
 	ReasonHeldTooLong:     "rest of the message did not come",
 	ReasonConnRefused:     "connection was refused before",

@@ -26,7 +26,8 @@ const (
 	SegmentMessage
 	// SegmentHalt: nothing of this stream is to pass from now on.
 	SegmentHalt
-	// SegmentAgain is the SYN or SYN-ACK of a stream that has begun with it before.
+	// SegmentAgain is the SYN or SYN-ACK of a stream that has begun with it before;
+	// of a request queue one to which nothing else has come since.
 	SegmentAgain
 	segmentKindEnd
 )

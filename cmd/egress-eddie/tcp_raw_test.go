@@ -148,7 +148,7 @@ func TestTCPSegments(t *testing.T) {
 		g.dropped(f, "TCP segment out of order")
 		g.send(0, wire[:20])
 		g.send(0, wire[:20])
-		g.dropped(f, "copy of a TCP segment that waits")
+		g.dropped(f, "copy of an earlier TCP segment")
 		g.send(16, wire[16:]) // overlaps what is held, and comes before the server has acknowledged anything
 		g.dropped(f, "TCP segment before the server has acknowledged anything")
 		g.send(0, wire[:20])
