@@ -216,6 +216,57 @@ func TestSynAckAgainEvicted(t *testing.T) {
 	}
 }
 
+// TestLateSynAck: a server with SYN cookies answers every SYN until it has state. The
+// answer to an earlier one, or another answer to the same (for the segment size of
+// another), comes when the server has begun already, and confirms nothing: to the
+// filter it would begin anew, while the server has octets.
+func TestLateSynAck(t *testing.T) {
+	const isn, its, before = 1000, 77, 990
+	plain := inStream(fat(t, len(query(t, "a.good.test.", typeA))+15, nil))
+	hidden := inStream(query(t, "secret.evil.test.", typeA))
+	for what, c := range map[string]struct {
+		begun  []uint32 // SYNs that pass before the server's answer to the last
+		again  []uint32 // and after the query
+		number uint32   // what the late SYN-ACK answers
+		server uint32
+	}{
+		"of another segment size":   {[]uint32{isn}, []uint32{isn + 5_000_000, isn}, isn, its + 3},
+		"the same":                  {[]uint32{isn}, []uint32{isn + 5_000_000, isn}, isn, its},
+		"of a SYN before":           {[]uint32{before, isn}, []uint32{before}, before, 2077},
+		"of one that came first":    {[]uint32{isn, before, isn}, []uint32{before}, before, 2077},
+		"of one by way of another":  {[]uint32{before, isn}, []uint32{isn + 5_000_000, before}, before, 2077},
+		"of one by way of the same": {[]uint32{before, isn}, []uint32{isn, before}, before, 2077},
+	} {
+		for _, flood := range []bool{false, true} {
+			p := newBothWays(t, 8192)
+			for _, number := range c.begun {
+				p.client(4000, number, 0, tcpSYN, nil)
+			}
+			if reason := p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil); reason != ipc.ReasonNone {
+				t.Fatal(reason)
+			}
+			if reason := p.client(4000, isn+1, its+1, tcpACK, plain); reason != ipc.ReasonNone {
+				t.Fatal(reason)
+			}
+			// The server has begun, and answers all of these with a challenge.
+			for i, number := range c.again {
+				p.client(4000, number, 0, tcpSYN, nil)
+				for port := range uint16(64) {
+					if flood && i == 0 { // what remembers must not be forgotten for it
+						p.client(20000+port, 1, 0, tcpSYN, nil)
+					}
+				}
+			}
+			p.server(3, 4000, c.server, c.number+1, tcpSYN|tcpACK, nil)
+			at := int(isn + 1 + uint32(len(plain)) - (c.number + 1)) // where the server waits for a query
+			second := inStream(fat(t, at-lengthSize+len(hidden), hidden))
+			if p.client(4000, c.number+1, c.server+1, tcpACK, second) == ipc.ReasonNone {
+				t.Errorf("%s (flood: %t): %q left at place %d, where the server waits for a query", what, flood, hidden, at)
+			}
+		}
+	}
+}
+
 // TestForgedPartOfAnswer: what the holder refuses for its interface is no part of
 // the server's stream. The container forges the beginning of an answer where the
 // server's first segment was lost (or came while a forged RST had the parser

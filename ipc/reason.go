@@ -80,6 +80,8 @@ const (
 	ReasonConnectionsFull // too many connections that are in use
 	// More of what the daemon asks for itself.
 	ReasonLookupOver // a question on selfDNSQueue that was a lookup under way, or a late answer to it (found by the holder)
+	// More of a TCP segment (found by the holder).
+	ReasonInUse // it begins a connection in place of one that is in use
 
 	reasonEnd
 )
@@ -142,6 +144,7 @@ var reasonText = [reasonEnd]string{
 	ReasonEarly:           "TCP segment before the server has acknowledged anything",
 	ReasonConnectionsFull: "too many connections",
 	ReasonLookupOver:      "lookup that is over",
+	ReasonInUse:           "ports of a TCP connection in use",
 }
 
 // Reasons are all of them but ReasonNone.

@@ -212,8 +212,9 @@ func TestTCPSplice(t *testing.T) {
 		server.await(t, 0, "w1.example.com")
 		begin := segment{seq: g.seq + uint32(len(wire)) - 1, flags: flagSYN}
 		l.client.sendRaw(t, begin.packet(t, g.from, g.to))
+		l.daemon.sees(t, eventRequest, fields{"src": g.from, "verdict": "drop", "reason": "ports of a TCP connection in use"})
 		g.send(len(wire), framed(t, wN(f, 2)))
-		l.daemon.sees(t, eventRequest, fields{"src": g.from, "name": "w2.example.com", "verdict": "drop", "reason": "connection not known"})
+		l.daemon.sees(t, eventRequest, fields{"src": g.from, "name": "w2.example.com", "verdict": "drop", "reason": "connection was refused before"})
 		wantOctets(t, server, 0, wire)
 		l.idle(t)
 	})

@@ -31,9 +31,11 @@ const (
 	// connectionFor is how long a connection may be idle: longer than resolvers
 	// and clients let one, whose end could not pass then.
 	connectionFor = time.Hour
-	// inUseFor is how long after its last segment a confirmed connection makes no
-	// room: as long as a copy of the server's SYN-ACK may be under way. To forget it
-	// then would be to forget that the copy confirms nothing.
+	// inUseFor is how long after its last segment a confirmed connection is in use:
+	// as long as a SYN of before and the SYN-ACK that answers it may be under way
+	// together, or what the client sent. Until then it makes no room, and no other
+	// begins in its place: what is late would confirm that one, of which a server that
+	// took the first knows nothing.
 	inUseFor = 5 * time.Second
 )
 
@@ -51,11 +53,7 @@ type connection struct {
 	// the rest of a message that it has half of.
 	number    uint32
 	confirmed bool
-	// server is the number that the server confirmed with. Stale is that of the
-	// connection which had these addresses and ports before: a copy of its
-	// SYN-ACK confirms nothing.
-	server, stale uint32
-	hasStale      bool
+	server    uint32 // the number that the server confirmed with
 
 	// reach is how many octets of the server's stream have passed, and so may be
 	// acknowledged. Begun: the server has acknowledged some of the client's.
@@ -100,21 +98,23 @@ func newConnections(filters int) *connections {
 
 // open records that a client of a filter begins a connection. An older one
 // with the same addresses and ports is forgotten, whoever's it was: no two can be
-// open at once.
+// open at once. While that is in use the SYN is refused: a server with SYN cookies
+// answers every SYN until it has state, and with more than one number, so that the
+// answer to an earlier one could come when the server has begun with another. An
+// honest client has other ports, and sends a SYN again for longer than that.
 func (c *connections) open(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Reason {
-	key := keyOf(&f.Packet, 0, f.Src, f.Dst, f.SrcPort, f.DstPort)
+	key := requestKey(f)
 	conn := &connection{key: key, filter: filter, inIf: f.InIf, outIf: f.OutIf, number: f.Segment.Number, until: now.Add(connectionFor)}
 	old := c.byKey[key]
+	if old != nil && old.inUse(now) {
+		return ipc.ReasonInUse
+	}
 	// One of the same filter, and so of the same client, leaves room. NB: a SYN that
 	// is refused leaves one of another filter as it was: what confirmed it, too.
 	if (old == nil || old.filter != filter) && !c.makeRoom(now, filter, key.client) {
 		return ipc.ReasonConnectionsFull
 	}
 	if old != nil {
-		conn.stale, conn.hasStale = old.stale, old.hasStale
-		if old.confirmed {
-			conn.stale, conn.hasStale = old.server, true
-		}
 		c.remove(old)
 	}
 	w := &c.filters[filter]
@@ -182,20 +182,26 @@ func (c *connection) passed(f *ipc.ResponseFact) {
 	}
 }
 
-// find is the connection with this key, which is in use now, or nil.
+// inUse reports whether a connection may neither make room nor be replaced.
+func (c *connection) inUse(now ipc.Instant) bool {
+	return c.confirmed && now.Sub(c.until.Add(-connectionFor)) < inUseFor
+}
+
+// find is the connection with this key, or nil.
 func (c *connections) find(now ipc.Instant, key pendingKey) *connection {
 	conn := c.byKey[key]
-	if conn == nil {
-		return nil
-	}
-	if conn.until <= now {
+	if conn != nil && conn.until <= now {
 		c.remove(conn)
 		return nil
 	}
+	return conn
+}
+
+// use has a connection wait anew.
+func (c *connections) use(now ipc.Instant, conn *connection) {
 	c.takeOut(conn)
 	conn.until = now.Add(connectionFor)
 	c.add(conn)
-	return conn
 }
 
 // confirm records the number that a server confirmed a connection with, which

@@ -77,7 +77,7 @@ func (h *holding) over(now ipc.Instant) *connection {
 // forgotten, or nil.
 func (h *holding) makesRoom(now ipc.Instant) *connection {
 	begun, confirmed := h.lines[0].first, h.lines[1].first
-	if confirmed != nil && now.Sub(confirmed.until.Add(-connectionFor)) < inUseFor {
+	if confirmed != nil && confirmed.inUse(now) {
 		return begun
 	}
 	if begun == nil || confirmed != nil && confirmed.until < begun.until {

@@ -103,9 +103,12 @@ func (e *Engine) requestSegment(now ipc.Instant, filter uint32, f *ipc.RequestFa
 	case !e.mayAsk(filter, f.Dst):
 		reason = ipc.ReasonResolverNotTrusted
 	}
+	if f.Segment.Kind == ipc.SegmentOpen && reason == ipc.ReasonNone {
+		reason = e.connections.open(now, filter, f)
+	}
 	// The parser has begun anew with a SYN that does not pass, too.
 	if f.Segment.Kind == ipc.SegmentHalt || f.Segment.Kind == ipc.SegmentOpen && reason != ipc.ReasonNone {
-		if conn, _ := e.requestConnection(now, filter, f); conn != nil {
+		if conn := e.ownConnection(now, filter, f); conn != nil {
 			conn.requestsRefused = true
 		}
 	}
@@ -114,8 +117,10 @@ func (e *Engine) requestSegment(now ipc.Instant, filter uint32, f *ipc.RequestFa
 	}
 	switch f.Segment.Kind {
 	case ipc.SegmentOpen:
-		return e.connections.open(now, filter, f)
-	case ipc.SegmentAgain, ipc.SegmentBare:
+		return ipc.ReasonNone
+	case ipc.SegmentAgain:
+		return e.synAgain(now, filter, f)
+	case ipc.SegmentBare:
 		return e.bareRequest(now, filter, f)
 	case ipc.SegmentData:
 		_, reason := e.requestConnection(now, filter, f)
@@ -124,22 +129,32 @@ func (e *Engine) requestSegment(now ipc.Instant, filter uint32, f *ipc.RequestFa
 	return ipc.ReasonNoConnection // not reached: the fact is valid
 }
 
+// synAgain judges a SYN to which nothing has come since: its parser's stream is
+// empty still. Where it is not that of a connection that is known (forgotten
+// meanwhile, or one that there was no room for, or another had its place), or that
+// has been refused, it begins one.
+func (e *Engine) synAgain(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Reason {
+	conn := e.ownConnection(now, filter, f)
+	if conn == nil || conn.number != f.Segment.Number || conn.requestsRefused {
+		return e.connections.open(now, filter, f)
+	}
+	e.connections.use(now, conn)
+	return ipc.ReasonNone // it carries nothing that could not fit
+}
+
 // bareRequest judges a segment without data. In a connection that is known it
 // must fit, or a server that keeps no state before the handshake's end (SYN
 // cookies) would take from it where both streams begin.
 func (e *Engine) bareRequest(now ipc.Instant, filter uint32, f *ipc.RequestFact) ipc.Reason {
-	conn := e.connections.find(now, keyOf(&f.Packet, 0, f.Src, f.Dst, f.SrcPort, f.DstPort))
+	conn := e.connections.find(now, requestKey(f))
 	switch {
-	case conn == nil && f.Segment.Kind == ipc.SegmentAgain: // forgotten meanwhile, or there was no room
-		return e.connections.open(now, filter, f)
 	case conn == nil && (f.Segment.Closes || f.Segment.Fin): // nothing more passes of it but its end
 		return ipc.ReasonNone
-	case conn == nil:
+	case conn == nil || conn.filter != filter:
 		return ipc.ReasonNoConnection
-	case conn.filter != filter:
-		return ipc.ReasonNoConnection
-	case f.Segment.Kind == ipc.SegmentAgain: // a SYN carries nothing that could not fit
-		return ipc.ReasonNone
+	}
+	e.connections.use(now, conn)
+	switch {
 	case f.Segment.Closes: // for who takes it nothing can follow, but of a handshake another SYN
 		conn.requestsRefused = conn.requestsRefused || conn.confirmed
 		return ipc.ReasonNone
@@ -149,13 +164,27 @@ func (e *Engine) bareRequest(now ipc.Instant, filter uint32, f *ipc.RequestFact)
 	return conn.fit(f.Numbers)
 }
 
+func requestKey(f *ipc.RequestFact) pendingKey {
+	return keyOf(&f.Packet, 0, f.Src, f.Dst, f.SrcPort, f.DstPort)
+}
+
+// ownConnection is the connection that a segment of a filter belongs to, or nil.
+func (e *Engine) ownConnection(now ipc.Instant, filter uint32, f *ipc.RequestFact) *connection {
+	if conn := e.connections.find(now, requestKey(f)); conn != nil && conn.filter == filter {
+		return conn
+	}
+	return nil
+}
+
 // requestConnection is the connection of a segment with data, and why the
 // data cannot pass, if so.
 func (e *Engine) requestConnection(now ipc.Instant, filter uint32, f *ipc.RequestFact) (*connection, ipc.Reason) {
-	conn := e.connections.find(now, keyOf(&f.Packet, 0, f.Src, f.Dst, f.SrcPort, f.DstPort))
-	switch {
-	case conn == nil || conn.filter != filter:
+	conn := e.ownConnection(now, filter, f)
+	if conn == nil {
 		return nil, ipc.ReasonNoConnection
+	}
+	e.connections.use(now, conn)
+	switch {
 	case conn.requestsRefused:
 		return conn, ipc.ReasonConnRefused
 	case !conn.confirmed || f.Segment.Number != conn.number:
@@ -209,9 +238,11 @@ func (e *Engine) responseConnection(now ipc.Instant, f *ipc.ResponseFact, p *Pla
 		return nil, ipc.ReasonNoConnection
 	}
 	p.Filter = e.shown(conn.filter)
-	switch kind := f.Segment.Kind; {
-	case !e.pending.interfacesFit(conn.inIf, conn.outIf, &f.Packet):
+	if !e.pending.interfacesFit(conn.inIf, conn.outIf, &f.Packet) {
 		return conn, ipc.ReasonInterface
+	}
+	e.connections.use(now, conn)
+	switch kind := f.Segment.Kind; {
 	case !e.mayAsk(conn.filter, f.Src):
 		return conn, ipc.ReasonResolverNotTrusted
 	case kind == ipc.SegmentBare:
@@ -220,7 +251,7 @@ func (e *Engine) responseConnection(now ipc.Instant, f *ipc.ResponseFact, p *Pla
 			return conn, ipc.ReasonNoConnection
 		}
 	case kind == ipc.SegmentOpen:
-		if conn.confirmed || f.Segment.Number != conn.number || conn.hasStale && f.Segment.Server == conn.stale {
+		if conn.confirmed || f.Segment.Number != conn.number {
 			return conn, ipc.ReasonNoConnection
 		}
 	case conn.responsesRefused:

@@ -103,15 +103,13 @@ func TestDataNeedsAHandshake(t *testing.T) {
 	wantReason(t, "a part of the answer", respond(t, e, start, streamReply(q, ipc.SegmentData)).Outcome, ipc.ReasonNone)
 
 	// Begun anew, nothing passes before the server has begun anew too.
-	wantSegment(t, "another SYN", e, start, segment(ipc.SegmentOpen, handleWeb), ipc.ReasonNone)
-	wantReason(t, "a copy of the SYN-ACK before", respond(t, e, start, streamReply(q, ipc.SegmentOpen)).Outcome, ipc.ReasonNoConnection)
-	wantSegment(t, "and another SYN", e, start, segment(ipc.SegmentOpen, handleWeb), ipc.ReasonNone)
-	wantSegment(t, "before its SYN-ACK", e, start, q, ipc.ReasonNoConnection)
-	wantReason(t, "a copy even so", respond(t, e, start, streamReply(q, ipc.SegmentOpen)).Outcome, ipc.ReasonNoConnection)
+	now := start.Add(inUseFor)
+	wantSegment(t, "another SYN", e, now, segment(ipc.SegmentOpen, handleWeb), ipc.ReasonNone)
+	wantSegment(t, "before its SYN-ACK", e, now, q, ipc.ReasonNoConnection)
 	its := streamReply(q, ipc.SegmentOpen)
 	its.Segment.Server = 7
-	wantReason(t, "its SYN-ACK", respond(t, e, start, its).Outcome, ipc.ReasonNone)
-	wantSegment(t, "the query again", e, start, segment(ipc.SegmentData, handleWeb), ipc.ReasonConnRefused)
+	wantReason(t, "its SYN-ACK", respond(t, e, now, its).Outcome, ipc.ReasonNone)
+	wantSegment(t, "the query again", e, now, segment(ipc.SegmentData, handleWeb), ipc.ReasonConnRefused)
 	if w := &e.connections.filters[0]; w.n != 1 || len(e.connections.byKey) != 1 {
 		t.Errorf("of a connection begun twice %d are left", w.n)
 	}
@@ -120,21 +118,69 @@ func TestDataNeedsAHandshake(t *testing.T) {
 // TestRefusedSyn: the parser begins anew with a SYN that is refused too, where
 // the server does not.
 func TestRefusedSyn(t *testing.T) {
-	for what, spoil := range map[string]func(*ipc.RequestFact){
-		"state": func(f *ipc.RequestFact) { f.State = ipc.ConnOther },
-		"none":  func(*ipc.RequestFact) {},
+	for want, spoil := range map[ipc.Reason]func(*ipc.RequestFact){
+		ipc.ReasonConnState: func(f *ipc.RequestFact) { f.State = ipc.ConnOther },
+		ipc.ReasonInUse:     func(*ipc.RequestFact) {},
 	} {
 		e := testEngine(t, testPolicy())
 		connect(t, e, start, handleWeb)
 		syn := segment(ipc.SegmentOpen, handleWeb)
 		spoil(syn)
-		if got := hand(t, e, start, syn)[0].Reason; (got == ipc.ReasonNone) != (what == "none") {
-			t.Errorf("%s: %v", what, got)
+		wantSegment(t, "SYN", e, start, syn, want)
+		wantSegment(t, want.String()+", then a query", e, start, streamQuery(handleWeb, "example.com"), ipc.ReasonConnRefused)
+	}
+}
+
+// TestInUse: in place of a connection in use none begins, whatever its number: a
+// SYN-ACK may be under way that was sent before the server took that one. What is
+// refused does not keep it in use.
+func TestInUse(t *testing.T) {
+	syn := func(kind ipc.SegmentKind, number uint32) *ipc.RequestFact {
+		f := segment(kind, handleWeb)
+		f.Segment.Number = number
+		return f
+	}
+	its := func(number, server uint32) *answer {
+		a := streamReply(syn(ipc.SegmentOpen, number), ipc.SegmentOpen)
+		a.Segment.Number, a.Segment.Server = number, server
+		return a
+	}
+	for what, others := range map[string][]uint32{
+		"with its number and another one of its server": {100},
+		"with one that came before":                     {100, 50},
+		"by two others":                                 {100, 50, 70, 50},
+	} {
+		e := testEngine(t, testPolicy())
+		for i := range others { // of which no SYN-ACK has come
+			wantSegment(t, what, e, start, syn(ipc.SegmentOpen, others[len(others)-1-i]), ipc.ReasonNone)
 		}
-		if o := hand(t, e, start, streamQuery(handleWeb, "example.com"))[0]; o.Verdict == ipc.Accept {
-			t.Errorf("%s: a query passes before the server has begun anew", what)
+		wantReason(t, what, respond(t, e, start, its(100, 0)).Outcome, ipc.ReasonNone)
+		wantSegment(t, what+": a query", e, start, streamQuery(handleWeb, "example.com"), ipc.ReasonNone)
+		now := start
+		for _, number := range others {
+			now = now.Add(inUseFor / 8)
+			for _, kind := range []ipc.SegmentKind{ipc.SegmentOpen, ipc.SegmentAgain} {
+				wantSegment(t, what+": SYN", e, now, syn(kind, number), ipc.ReasonInUse)
+				wantReason(t, what+": the SYN-ACK that is late", respond(t, e, start, its(number, 3)).Outcome, ipc.ReasonNoConnection)
+				f := streamQuery(handleWeb, "example.com")
+				f.Segment.Number, f.Numbers = number, ipc.Numbers{Seq: number + 1, Ack: 4}
+				if o := hand(t, e, start, f)[0]; o.Verdict != ipc.Drop {
+					t.Errorf("%s: another query passes", what)
+				}
+			}
 		}
 	}
+
+	e := testEngine(t, testPolicy())
+	connect(t, e, start, handleWeb)
+	for i, want := range []ipc.Reason{ipc.ReasonInUse, ipc.ReasonInUse, ipc.ReasonInUse, ipc.ReasonNone} { // as TCP sends it again
+		kind, now := ipc.SegmentAgain, start.Add(time.Duration(1<<i)*time.Second)
+		if i == 0 {
+			kind = ipc.SegmentOpen
+		}
+		wantSegment(t, "an honest one", e, now, syn(kind, 50), want)
+	}
+	wantReason(t, "its SYN-ACK", respond(t, e, start.Add(9*time.Second), its(50, 9)).Outcome, ipc.ReasonNone)
 }
 
 func TestSegmentsOfOthers(t *testing.T) {
