@@ -18,19 +18,20 @@ const (
 	streamCost = 1 << 10
 )
 
-// streamKey is a connection as its packets in this direction say it. Group is
-// who shares a bound: a filter for requests, or the resolver; and for responses,
-// which belong to none, everything from one server's address to one client's by
-// the same interfaces: what somebody forges by another is no part of the server's
-// stream, and must not move it.
+// streamKey is a connection as its packets in this direction say it, and by where
+// they come: what somebody forges by another interface is no part of the stream,
+// and must not move it. Group is who shares a bound: a filter for requests, or the
+// resolver; and for responses, which belong to none, everything from one server's
+// address to one client's by the same interfaces.
 type streamKey struct {
 	group            string
+	inIf             uint32
 	src, dst         ipc.Address
 	srcPort, dstPort uint16
 }
 
 func keyOf(group string, p *ipc.Packet) streamKey {
-	return streamKey{group, p.Src, p.Dst, p.SrcPort, p.DstPort}
+	return streamKey{group, p.InIf, p.Src, p.Dst, p.SrcPort, p.DstPort}
 }
 
 // streams are the connections of one worker, one direction of each.

@@ -31,6 +31,9 @@ func newBothWays(t *testing.T, filters int) *bothWays {
 		Settings: ipc.Settings{InterfaceCheck: true},
 		Queues:   []ipc.Queue{{Handle: 1, Number: 1, Kind: ipc.QueueRequests}, {Handle: 2, Number: 2, Kind: ipc.QueueResponses}},
 	}
+	if filters > 1 {
+		policy.Queues = append(policy.Queues, ipc.Queue{Handle: 3, Number: 3, Kind: ipc.QueueRequests, Filter: 1})
+	}
 	for i := range filters {
 		policy.Filters = append(policy.Filters, ipc.Filter{Index: uint32(i), Name: fmt.Sprint("f", i), AllowAnswersFor: time.Minute})
 		policy.Hostnames = append(policy.Hostnames, ipc.Tree(n))
@@ -69,8 +72,14 @@ func newBothWays(t *testing.T, filters int) *bothWays {
 
 func (p *bothWays) client(port uint16, seq, ack uint32, flags uint8, data []byte) ipc.Reason {
 	p.t.Helper()
+	return p.clientFrom(1, 5, port, seq, ack, flags, data)
+}
+
+// clientFrom sends a client's segment to a queue by an interface.
+func (p *bothWays) clientFrom(handle, inIf uint32, port uint16, seq, ack uint32, flags uint8, data []byte) ipc.Reason {
+	p.t.Helper()
 	p.id, p.now = p.id+1, p.now.Add(time.Microsecond)
-	if err := p.requests.packet(p.now, Meta{Handle: 1, ID: p.id, InIf: 5, OutIf: 3}, tcpPacket(port, false, seq, ack, flags, data)); err != nil {
+	if err := p.requests.packet(p.now, Meta{Handle: handle, ID: p.id, InIf: inIf, OutIf: 3}, tcpPacket(port, false, seq, ack, flags, data)); err != nil {
 		p.t.Fatal(err)
 	}
 	return p.last
@@ -287,6 +296,59 @@ func TestForgedPartOfAnswer(t *testing.T) {
 	p.server(3, 4000, its+1+uint32(head), isn+1, tcpACK, wire[head:])
 	if len(p.grants) > 0 {
 		t.Errorf("%d octets of an answer that were refused and the last 4 open addresses", head)
+	}
+}
+
+// TestForgedSyn: a container sends SYNs with a neighbour's address and port. They end
+// no connection in use, and keep none from beginning.
+func TestForgedSyn(t *testing.T) {
+	const isn, its = 1000, 77
+	q := inStream(query(t, "a.good.test.", typeA))
+	for what, by := range map[string][2]uint32{
+		"of another filter": {3, 6}, "of another filter by the same interface": {3, 5}, "by another interface": {1, 6},
+	} {
+		forge := func(p *bothWays, seq uint32, flags uint8) ipc.Reason {
+			return p.clientFrom(by[0], by[1], 4000, seq, 0, flags, nil)
+		}
+		wants := func(p *bothWays, step string, got ipc.Reason) {
+			if got != ipc.ReasonNone {
+				t.Errorf("%s: %s: %v", what, step, got)
+			}
+		}
+		p := newBothWays(t, 2)
+		p.client(4000, isn, 0, tcpSYN, nil)
+		p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+		wants(p, "a query", p.client(4000, isn+1, its+1, tcpACK, q))
+		for _, seq := range []uint32{5, isn, 5} {
+			if reason := forge(p, seq, tcpSYN); reason != ipc.ReasonInUse {
+				t.Errorf("%s: the forged SYN: %v", what, reason)
+			}
+			if reason := p.clientFrom(by[0], by[1], 4000, seq+1, its+1, tcpACK, q); reason == ipc.ReasonNone {
+				t.Errorf("%s: a query by the forger passes", what)
+			}
+			forge(p, isn+1, tcpRST)
+		}
+		end := isn + 1 + uint32(len(q))
+		wants(p, "the answer", p.server(3, 4000, its+1, end, tcpACK, inStream(answer(t, "a.good.test.", typeA, "a.good.test. 60 IN A 203.0.113.9"))))
+		wants(p, "the next query", p.client(4000, end, its+1, tcpACK, q))
+
+		// In the handshake it has to be sent again.
+		p = newBothWays(t, 2)
+		p.client(4000, isn, 0, tcpSYN, nil)
+		wants(p, "a SYN in a handshake", forge(p, 5, tcpSYN))
+		p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+		if by[1] != 5 && p.server(3, 4000, its, 6, tcpSYN|tcpACK, nil) == ipc.ReasonNone {
+			t.Errorf("%s: an answer to the forged SYN goes to the neighbour", what)
+		}
+		wants(p, "the SYN again", p.client(4000, isn, 0, tcpSYN, nil))
+		p.server(3, 4000, its+1000, isn+1, tcpSYN|tcpACK, nil)
+		wants(p, "then a query", p.client(4000, isn+1, its+1001, tcpACK, q))
+
+		p = newBothWays(t, 2)
+		forge(p, 5, tcpSYN)
+		p.client(4000, isn, 0, tcpSYN, nil)
+		p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+		wants(p, "after a forged SYN", p.client(4000, isn+1, its+1, tcpACK, q))
 	}
 }
 

@@ -182,6 +182,13 @@ func (c *connection) passed(f *ipc.ResponseFact) {
 	}
 }
 
+// isOf reports whether a segment of a filter is of this connection. What comes by
+// another interface than the SYN is of another stream to the parser: somebody may
+// have forged it.
+func (c *connection) isOf(filter uint32, f *ipc.RequestFact) bool {
+	return c.filter == filter && c.inIf == f.InIf
+}
+
 // inUse reports whether a connection may neither make room nor be replaced.
 func (c *connection) inUse(now ipc.Instant) bool {
 	return c.confirmed && now.Sub(c.until.Add(-connectionFor)) < inUseFor

@@ -150,7 +150,7 @@ func (e *Engine) bareRequest(now ipc.Instant, filter uint32, f *ipc.RequestFact)
 	switch {
 	case conn == nil && (f.Segment.Closes || f.Segment.Fin): // nothing more passes of it but its end
 		return ipc.ReasonNone
-	case conn == nil || conn.filter != filter:
+	case conn == nil || !conn.isOf(filter, f):
 		return ipc.ReasonNoConnection
 	}
 	e.connections.use(now, conn)
@@ -170,7 +170,7 @@ func requestKey(f *ipc.RequestFact) pendingKey {
 
 // ownConnection is the connection that a segment of a filter belongs to, or nil.
 func (e *Engine) ownConnection(now ipc.Instant, filter uint32, f *ipc.RequestFact) *connection {
-	if conn := e.connections.find(now, requestKey(f)); conn != nil && conn.filter == filter {
+	if conn := e.connections.find(now, requestKey(f)); conn != nil && conn.isOf(filter, f) {
 		return conn
 	}
 	return nil
