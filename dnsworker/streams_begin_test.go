@@ -352,6 +352,27 @@ func TestForgedSyn(t *testing.T) {
 	}
 }
 
+// TestForgedHalt: nor does a contradiction in a stream that somebody forges, with the
+// numbers of the server's.
+func TestForgedHalt(t *testing.T) {
+	const isn, its = 1000, 77
+	p := newBothWays(t, 1)
+	p.client(4000, isn, 0, tcpSYN, nil)
+	p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+	q := inStream(query(t, "a.good.test.", typeA))
+	if reason := p.client(4000, isn+1, its+1, tcpACK, q); reason != ipc.ReasonNone {
+		t.Fatal(reason)
+	}
+	p.server(5, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+	p.server(5, 4000, its+1, isn+1, tcpACK, []byte("one"))
+	if reason := p.server(5, 4000, its+1, isn+1, tcpACK, []byte("two")); reason != ipc.ReasonOverlap {
+		t.Fatal(reason)
+	}
+	if reason := p.server(3, 4000, its+1, isn+1, tcpACK, inStream(answer(t, "a.good.test.", typeA, "a.good.test. 60 IN A 198.51.100.1"))); reason != ipc.ReasonNone {
+		t.Errorf("the server's answer: %v", reason)
+	}
+}
+
 // TestForgedRST: a RST that the holder refuses for its interface ends nothing.
 func TestForgedRST(t *testing.T) {
 	const isn, its = 1000, 77

@@ -198,6 +198,8 @@ func (e *Engine) requestConnection(now ipc.Instant, filter uint32, f *ipc.Reques
 // to the parser it is decided, and may pass as such when it comes again.
 func (e *Engine) responseSegment(now ipc.Instant, f *ipc.ResponseFact, p *Plan) ipc.Reason {
 	conn, reason := e.responseConnection(now, f, p)
+	// What comes by another interface is of another stream to the parser.
+	ours := conn != nil && conn.confirmed && reason != ipc.ReasonInterface
 	switch kind := f.Segment.Kind; {
 	case f.Drop != ipc.ReasonNone && kind != ipc.SegmentMessage:
 		reason = f.Drop
@@ -210,9 +212,7 @@ func (e *Engine) responseSegment(now ipc.Instant, f *ipc.ResponseFact, p *Plan) 
 		reason = e.responseMessage(now, f, p)
 	}
 	p.connection, p.segment = conn, f
-	// What comes by another interface is of another stream to the parser.
-	ours := conn != nil && conn.confirmed && f.Segment.Server == conn.server && reason != ipc.ReasonInterface
-	if ours && reason != ipc.ReasonNone && endsResponses(f) {
+	if ours && f.Segment.Server == conn.server && reason != ipc.ReasonNone && endsResponses(f) {
 		conn.responsesRefused = true
 	}
 	return reason
