@@ -24,6 +24,7 @@ func (r *responseStreams) packet(now ipc.Instant, m Meta, packet []byte) error {
 	f := r.parser.Response(m, packet)
 	segment := r.parser.segment
 	if segment == nil {
+		f.Segment.Closes = f.Proto == ipc.ProtoTCP && closes(&r.parser.layers.tcp)
 		return r.tell(&f)
 	}
 	key := keyOf(responseGroup(&f.Packet), &f.Packet)
@@ -32,7 +33,7 @@ func (r *responseStreams) packet(now ipc.Instant, m Meta, packet []byte) error {
 	case segment.has(tcpSYN):
 		return r.syn(now, key, s, segment, &f.Packet)
 	case len(segment.payload) > 0 && s == nil:
-		return r.drop(ipc.ReasonNoConnection, ipc.SegmentNone, &f.Packet)
+		return r.drop(ipc.ReasonNoConnection, ipc.SegmentNone, segment, &f.Packet)
 	case len(segment.payload) > 0:
 		return r.data(now, s, segment, &f.Packet)
 	}
@@ -46,19 +47,22 @@ func responseGroup(p *ipc.Packet) string {
 	return string(binary.BigEndian.AppendUint32(b, p.OutIf))
 }
 
+// closes reports whether a server ends the connection with a segment: for it, it
+// does, whatever becomes of the segment here.
+func closes(segment *tcp) bool { return segment.has(tcpFIN | tcpRST) }
+
 // bare tells a segment without data. Its FIN counts only where it is the next
 // octet: until then the client does not acknowledge it.
 func (r *responseStreams) bare(s *stream, segment *tcp, p *ipc.Packet) error {
-	f := ipc.ResponseFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentBare}}
+	f := ipc.ResponseFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentBare, Closes: closes(segment)}}
 	if s == nil {
 		return r.tell(&f)
 	}
 	// A FIN before what is lost: the client would acknowledge it with that.
 	if segment.has(tcpFIN) && s.placeOf(segment.seq) > s.next {
-		return r.drop(ipc.ReasonOutOfOrder, ipc.SegmentNone, p)
+		return r.drop(ipc.ReasonOutOfOrder, ipc.SegmentNone, segment, p)
 	}
 	f.Segment.Known, f.Segment.Server = true, s.number()
-	f.Segment.Closes = segment.has(tcpRST | tcpFIN)
 	if segment.has(tcpFIN) && s.placeOf(segment.seq) == s.next {
 		f.Segment.Reach = uint32(s.next) + 1
 	}
@@ -71,7 +75,7 @@ func (r *responseStreams) bare(s *stream, segment *tcp, p *ipc.Packet) error {
 // syn begins a stream, unless it merely comes again.
 func (r *responseStreams) syn(now ipc.Instant, key streamKey, s *stream, segment *tcp, p *ipc.Packet) error {
 	if !segment.has(tcpACK) { // a client's, and there is none on this side
-		return r.drop(ipc.ReasonBadTCP, ipc.SegmentNone, p)
+		return r.drop(ipc.ReasonBadTCP, ipc.SegmentNone, segment, p)
 	}
 	if s != nil && s.begin == segment.seq+1 {
 		return r.tell(&ipc.ResponseFact{Packet: *p, Segment: ipc.Segment{Kind: ipc.SegmentAgain, Server: segment.seq}})
@@ -84,18 +88,18 @@ func (r *responseStreams) syn(now ipc.Instant, key streamKey, s *stream, segment
 func (r *responseStreams) data(now ipc.Instant, s *stream, segment *tcp, p *ipc.Packet) error {
 	s.used = now
 	if s.halted {
-		return r.halt(ipc.ReasonConnRefused, s, p)
+		return r.halt(ipc.ReasonConnRefused, s, segment, p)
 	}
 	before := cap(s.octets)
 	_, reason := s.put(segment.seq, segment.payload)
-	of := ipc.Segment{Kind: ipc.SegmentData, Server: s.number(), Reach: s.reach(segment), Closes: segment.has(tcpFIN)}
+	of := ipc.Segment{Kind: ipc.SegmentData, Server: s.number(), Reach: s.reach(segment), Closes: closes(segment)}
 	var err error
 	switch {
 	case reason == ipc.ReasonOverlap:
 		s.halt()
-		err = r.halt(reason, s, p)
+		err = r.halt(reason, s, segment, p)
 	case reason != ipc.ReasonNone:
-		err = r.drop(reason, ipc.SegmentData, p)
+		err = r.drop(reason, ipc.SegmentData, segment, p)
 	case s.told < s.whole:
 		err = r.messages(s, of, p)
 	default:
@@ -128,10 +132,10 @@ func (r *responseStreams) messages(s *stream, of ipc.Segment, p *ipc.Packet) err
 }
 
 // halt drops a packet, and all that comes after it in its stream.
-func (r *responseStreams) halt(reason ipc.Reason, s *stream, p *ipc.Packet) error {
-	return r.tell(&ipc.ResponseFact{Packet: *p, Drop: reason, Segment: ipc.Segment{Kind: ipc.SegmentHalt, Server: s.number()}})
+func (r *responseStreams) halt(reason ipc.Reason, s *stream, segment *tcp, p *ipc.Packet) error {
+	return r.tell(&ipc.ResponseFact{Packet: *p, Drop: reason, Segment: ipc.Segment{Kind: ipc.SegmentHalt, Server: s.number(), Closes: closes(segment)}})
 }
 
-func (r *responseStreams) drop(reason ipc.Reason, kind ipc.SegmentKind, p *ipc.Packet) error {
-	return r.tell(&ipc.ResponseFact{Packet: *p, Drop: reason, Segment: ipc.Segment{Kind: kind}})
+func (r *responseStreams) drop(reason ipc.Reason, kind ipc.SegmentKind, segment *tcp, p *ipc.Packet) error {
+	return r.tell(&ipc.ResponseFact{Packet: *p, Drop: reason, Segment: ipc.Segment{Kind: kind, Closes: closes(segment)}})
 }

@@ -276,6 +276,59 @@ func TestLateSynAck(t *testing.T) {
 	}
 }
 
+// TestServerEnds: what the server ends is ended, also where its parser has forgotten
+// the stream or drops the segment. A server that does not have a connection any more
+// begins one, by SYN cookies, with every acknowledgement of it: in the middle of what
+// was allowed.
+func TestServerEnds(t *testing.T) {
+	const isn, its = 1000, 77
+	hidden := inStream(query(t, "secret.evil.test.", typeA))
+	outer := inStream(fat(t, len(query(t, "a.good.test.", typeA))+15+len(hidden), hidden))
+	place := uint32(len(outer) - len(hidden))
+	next := isn + 1 + uint32(len(outer))
+	good := inStream(answer(t, "a.good.test.", typeA, "a.good.test. 60 IN A 203.0.113.9"))
+	bad := inStream(answer(t, "b.good.test.", typeA, "b.good.test. 60 IN A 203.0.113.9"))
+	for what, c := range map[string]struct {
+		forgets bool
+		end     func(p *bothWays, seq uint32)
+	}{
+		"FIN":               {true, func(p *bothWays, seq uint32) { p.server(3, 4000, seq, next, tcpFIN|tcpACK, nil) }},
+		"RST":               {true, func(p *bothWays, seq uint32) { p.server(3, 4000, seq, 0, tcpRST, nil) }},
+		"FIN with data":     {true, func(p *bothWays, seq uint32) { p.server(3, 4000, seq, next, tcpFIN|tcpACK, good) }},
+		"RST with data":     {false, func(p *bothWays, seq uint32) { p.server(3, 4000, seq, next, tcpRST|tcpACK, good) }},
+		"FIN behind a gap":  {false, func(p *bothWays, seq uint32) { p.server(3, 4000, seq+9, next, tcpFIN|tcpACK, nil) }},
+		"and data":          {false, func(p *bothWays, seq uint32) { p.server(3, 4000, seq+9, next, tcpFIN|tcpACK, good) }},
+		"and what differs":  {false, func(p *bothWays, seq uint32) { p.server(3, 4000, seq-2, next, tcpFIN|tcpACK, hidden) }},
+		"and what is none":  {false, func(p *bothWays, seq uint32) { p.server(3, 4000, seq, next, tcpFIN|tcpACK, bad) }},
+		"and what is known": {false, func(p *bothWays, seq uint32) { p.server(3, 4000, seq-1, next, tcpFIN|tcpACK, good[len(good)-1:]) }},
+	} {
+		p := newBothWays(t, 1)
+		p.client(4000, isn, 0, tcpSYN, nil)
+		p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+		if reason := p.client(4000, isn+1, its+1, tcpACK, outer); reason != ipc.ReasonNone {
+			t.Fatal(reason)
+		}
+		if reason := p.server(3, 4000, its+1, next, tcpACK, good); reason != ipc.ReasonNone {
+			t.Fatal(reason)
+		}
+		for port := range uint16(maxResponseStreams) {
+			if !c.forgets {
+				break
+			}
+			if port%100 == 99 { // keeps it in the parser of requests
+				p.client(4000, isn+1, its+1, tcpACK, outer)
+			}
+			p.client(5000+port, 1, 0, tcpSYN, nil)
+			p.server(3, 5000+port, 1, 2, tcpSYN|tcpACK, nil)
+		}
+		c.end(p, its+1+uint32(len(good)))
+		p.client(4000, isn+1+place, its+1+min(place, uint32(len(good))), tcpACK, nil)
+		if p.client(4000, isn+1+place, its+1+min(place, uint32(len(good))), tcpACK, hidden) == ipc.ReasonNone {
+			t.Errorf("%s: the hidden query left, after a handshake that begins with it", what)
+		}
+	}
+}
+
 // TestForgedPartOfAnswer: what the holder refuses for its interface is no part of
 // the server's stream. The container forges the beginning of an answer where the
 // server's first segment was lost (or came while a forged RST had the parser

@@ -58,8 +58,8 @@ type Segment struct {
 	Server uint32
 	// Known, with SegmentBare, is that its reader does.
 	Known bool
-	// Closes: a RST, or of a response queue also a FIN. Fin, with SegmentBare of a
-	// request queue: a FIN.
+	// Closes: a RST, or of a response queue also a FIN, of whatever kind the segment
+	// is. Fin, with SegmentBare of a request queue: a FIN.
 	Closes, Fin bool
 	// Reach is, of a response queue, how many octets of the server's stream there
 	// are up to the end of what the segment brings; a FIN counts as one.
@@ -84,7 +84,7 @@ func (s *Segment) validate(p *Packet, drop Reason, questions int) error {
 	switch {
 	case s.Kind >= segmentKindEnd:
 		return fmt.Errorf("segment of kind %d", s.Kind)
-	case s.Kind != SegmentNone && p.Proto != ProtoTCP:
+	case (s.Kind != SegmentNone || s.Closes) && p.Proto != ProtoTCP:
 		return errors.New("a segment without TCP")
 	case s.Kind == SegmentNone && p.Proto == ProtoTCP && drop == ReasonNone:
 		return errors.New("TCP without a segment")
@@ -92,7 +92,7 @@ func (s *Segment) validate(p *Packet, drop Reason, questions int) error {
 		return errors.New("a halt without a reason")
 	case (s.Kind == SegmentOpen || s.Kind == SegmentBare || s.Kind == SegmentAgain) && drop != ReasonNone:
 		return errors.New("a segment without data that is dropped")
-	case s.Kind == SegmentNone && (s.Number != 0 || s.Server != 0 || s.Reach != 0 || s.Closes):
+	case s.Kind == SegmentNone && (s.Number != 0 || s.Server != 0 || s.Reach != 0):
 		return errors.New("numbers of no segment")
 	case (s.Known || s.Fin) && s.Kind != SegmentBare:
 		return errors.New("known or a FIN, and more than bare")

@@ -19,6 +19,7 @@ func TestSegmentValidate(t *testing.T) {
 	for what, spoil := range map[string]func(*RequestFact){
 		"unknown kind":         func(f *RequestFact) { f.Segment.Kind = segmentKindEnd },
 		"no kind":              func(f *RequestFact) { f.Segment.Kind = SegmentNone },
+		"UDP that ends":        func(f *RequestFact) { f.Proto, f.Numbers, f.Segment = ProtoUDP, Numbers{}, Segment{Closes: true} },
 		"UDP":                  func(f *RequestFact) { f.Proto = ProtoUDP },
 		"no flow":              func(f *RequestFact) { f.Drop, f.Packet = ReasonNotIP, Packet{Handle: 1} },
 		"no question":          func(f *RequestFact) { f.Questions = nil },

@@ -177,9 +177,6 @@ func (c *connection) passed(f *ipc.ResponseFact) {
 	if acked := f.Ack - (c.number + 1); f.Ack != 0 && 0 < acked && acked < 1<<31 {
 		c.begun = true
 	}
-	if f.Segment.Closes { // whoever sends after it sends to another connection
-		c.requestsRefused = true
-	}
 }
 
 // isOf reports whether a segment of a filter is of this connection. What comes by

@@ -91,16 +91,31 @@ func TestEarly(t *testing.T) {
 // TestClosed: after either side has ended a connection no data of the client
 // passes, whatever the other side still takes it for.
 func TestClosed(t *testing.T) {
+	ends := func(e *Engine, kind ipc.SegmentKind, want ipc.Reason, change func(*answer)) {
+		end := fromServer(streamQuery(handleWeb, "example.com"), kind, 0)
+		end.Segment.Closes = true
+		change(end)
+		wantReason(t, "the server's end", respond(t, e, start, end).Outcome, want)
+	}
 	for what, end := range map[string]func(e *Engine){
 		"a RST of the client": func(e *Engine) {
 			rst := segment(ipc.SegmentBare, handleWeb)
 			rst.Segment.Closes, rst.Numbers = true, ipc.Numbers{Seq: 5}
 			wantSegment(t, "RST", e, start, rst, ipc.ReasonNone)
 		},
-		"FIN or RST of the server": func(e *Engine) {
-			fin := fromServer(streamQuery(handleWeb, "example.com"), ipc.SegmentBare, 0)
-			fin.Segment.Closes = true
-			e.Commit(start, respond(t, e, start, fin))
+		"FIN or RST of the server": func(e *Engine) { ends(e, ipc.SegmentBare, ipc.ReasonNone, func(*answer) {}) },
+		"one of a stream that its parser has forgotten": func(e *Engine) {
+			ends(e, ipc.SegmentBare, ipc.ReasonNone, func(a *answer) { a.Segment.Known = false })
+		},
+		"one behind octets that are missing": func(e *Engine) {
+			ends(e, ipc.SegmentNone, ipc.ReasonOutOfOrder, func(a *answer) { a.Drop = ipc.ReasonOutOfOrder })
+		},
+		"one in a state that does not fit": func(e *Engine) {
+			ends(e, ipc.SegmentBare, ipc.ReasonConnState, func(a *answer) { a.State = ipc.ConnOther })
+		},
+		"one in an answer that is refused": func(e *Engine) { ends(e, ipc.SegmentMessage, ipc.ReasonNoRequest, func(*answer) {}) },
+		"one in what contradicts": func(e *Engine) {
+			ends(e, ipc.SegmentHalt, ipc.ReasonOverlap, func(a *answer) { a.Drop = ipc.ReasonOverlap })
 		},
 	} {
 		e := testEngine(t, testPolicy())
@@ -110,6 +125,18 @@ func TestClosed(t *testing.T) {
 		wantSegment(t, what+", a length", e, start, segment(ipc.SegmentData, handleWeb), ipc.ReasonConnRefused)
 		wantSegment(t, what+", the client's FIN", e, start, segment(ipc.SegmentBare, handleWeb), ipc.ReasonNone)
 	}
+
+	e := testEngine(t, testPolicy())
+	connect(t, e, start, handleWeb)
+	for _, kind := range []ipc.SegmentKind{ipc.SegmentBare, ipc.SegmentNone} {
+		ends(e, kind, map[bool]ipc.Reason{true: ipc.ReasonInterface, false: ipc.ReasonNoConnection}[kind == ipc.SegmentBare], func(a *answer) {
+			a.InIf = 9
+			if kind == ipc.SegmentNone {
+				a.Drop = ipc.ReasonNoConnection
+			}
+		})
+	}
+	wantSegment(t, "an end from elsewhere", e, start, streamQuery(handleWeb, "example.com"), ipc.ReasonNone)
 }
 
 // TestOfNobody: of a connection that is not known only its end passes, and a SYN

@@ -200,6 +200,9 @@ func (e *Engine) responseSegment(now ipc.Instant, f *ipc.ResponseFact, p *Plan) 
 	conn, reason := e.responseConnection(now, f, p)
 	// What comes by another interface is of another stream to the parser.
 	ours := conn != nil && conn.confirmed && reason != ipc.ReasonInterface
+	if ours && f.Segment.Closes { // whoever sends after it sends to another connection
+		conn.requestsRefused = true
+	}
 	switch kind := f.Segment.Kind; {
 	case f.Drop != ipc.ReasonNone && kind != ipc.SegmentMessage:
 		reason = f.Drop
