@@ -56,9 +56,8 @@ type connection struct {
 	server    uint32 // the number that the server confirmed with
 
 	// reach is how many octets of the server's stream have passed, and so may be
-	// acknowledged. Begun: the server has acknowledged some of the client's.
-	reach uint32
-	begun bool
+	// acknowledged; acked how many of the client's the server has acknowledged.
+	reach, acked uint32
 
 	requestsRefused, responsesRefused bool // nothing of it passes any more
 
@@ -161,7 +160,7 @@ func (c *connection) fit(all ...ipc.Numbers) ipc.Reason {
 		if n.Ack-(c.server+1) > c.reach {
 			return ipc.ReasonNumbers
 		}
-		if !c.begun && n.Seq != c.number+1 {
+		if c.acked == 0 && n.Seq != c.number+1 {
 			reason = ipc.ReasonEarly
 		}
 	}
@@ -174,8 +173,8 @@ func (c *connection) passed(f *ipc.ResponseFact) {
 		return
 	}
 	c.reach = max(c.reach, f.Segment.Reach)
-	if acked := f.Ack - (c.number + 1); f.Ack != 0 && 0 < acked && acked < 1<<31 {
-		c.begun = true
+	if acked := f.Ack - (c.number + 1); f.Ack != 0 && acked < 1<<31 {
+		c.acked = max(c.acked, acked)
 	}
 }
 

@@ -139,6 +139,29 @@ func TestClosed(t *testing.T) {
 	wantSegment(t, "an end from elsewhere", e, start, streamQuery(handleWeb, "example.com"), ipc.ReasonNone)
 }
 
+// TestAcknowledgedAfterTheEnd: after the end the client may acknowledge what comes, and
+// end too, but not from the middle of what the server has acknowledged.
+func TestAcknowledgedAfterTheEnd(t *testing.T) {
+	e := testEngine(t, testPolicy())
+	connect(t, e, start, handleWeb)
+	q := streamQuery(handleWeb, "example.com")
+	wantSegment(t, "a query", e, start, q, ipc.ReasonNone)
+	a := fromServer(q, ipc.SegmentMessage, 34)
+	a.Segment.Reach = 50
+	e.Commit(start, respond(t, e, start, a))
+	ack, fin := segment(ipc.SegmentBare, handleWeb), segment(ipc.SegmentBare, handleWeb)
+	fin.Segment.Fin = true
+	wantSegment(t, "a probe", e, start, at(ack, 33, 50), ipc.ReasonNone)
+	end := fromServer(q, ipc.SegmentBare, 34)
+	end.Segment.Closes, end.Segment.Reach = true, 51
+	e.Commit(start, respond(t, e, start, end))
+	for place, want := range map[uint32]ipc.Reason{0: ipc.ReasonConnRefused, 20: ipc.ReasonConnRefused, 33: ipc.ReasonConnRefused, 34: ipc.ReasonNone, 60: ipc.ReasonNone} {
+		wantSegment(t, "an acknowledgement", e, start, at(ack, place, 51), want)
+	}
+	wantSegment(t, "the client's end", e, start, at(fin, 34, 51), ipc.ReasonNone)
+	wantSegment(t, "the last one", e, start, at(ack, 35, 51), ipc.ReasonNone)
+}
+
 // TestOfNobody: of a connection that is not known only its end passes, and a SYN
 // that comes again begins it. A RST in the handshake ends nothing: it answers the
 // challenge of a server that has an older one.

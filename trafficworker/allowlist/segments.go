@@ -160,6 +160,9 @@ func (e *Engine) bareRequest(now ipc.Instant, filter uint32, f *ipc.RequestFact)
 		return ipc.ReasonNone
 	case !conn.confirmed || !f.Segment.Known || f.Segment.Number != conn.number:
 		return ipc.ReasonNoConnection
+	// To a server that has ended, this is a handshake that begins where it stands.
+	case conn.requestsRefused && !f.Segment.Fin && int32(f.Seq-(conn.number+1)-conn.acked) < 0:
+		return ipc.ReasonConnRefused
 	}
 	return conn.fit(f.Numbers)
 }
