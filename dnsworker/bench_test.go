@@ -74,8 +74,8 @@ func BenchmarkEviction(b *testing.B) {
 	}
 }
 
-// BenchmarkStreamMemory reports what 512 streams take: of one query each, and
-// when each keeps as much as it may.
+// BenchmarkStreamMemory reports what 2,048 streams of one client take: of one query
+// each, and when they keep as much as they may.
 func BenchmarkStreamMemory(b *testing.B) {
 	message := inStream(answer(b, "www.example.com.", typeA, "www.example.com. 60 IN A 192.0.2.1"))
 	for name, rounds := range map[string]int{"one": 1, "full": 3 * keepTold / len(message)} {

@@ -51,12 +51,13 @@
 //
 // # Bounds
 //
-// One packet is at most 64 KiB. There are at most 512 streams of requests and
-// 4,096 of responses, of 16 MiB together, shared by filters (requests; the resolver
-// is as one more) or pairs of server and client (responses). A stream has at most
+// One packet is at most 64 KiB. There are at most 2,048 streams of requests and
+// 16,384 of responses, of 64 MiB together, shared by filters (requests; the resolver
+// is as one more) or by the interfaces between which they pass (responses), of which
+// no client has more than a quarter. A stream has at most
 // 2 GiB: its numbers never come round. At most 1,024 packets of a filter are held
-// in the queue. Without the rule's --ctstate ESTABLISHED, who forges SYN-ACKs of
-// many servers can have honest ones forgotten. Compression pointers lead strictly
+// in the queue. Without the rule's --ctstate ESTABLISHED, who forges SYN-ACKs by the
+// servers' own interface can have honest ones forgotten. Compression pointers lead strictly
 // backwards, at most maxHops in a name, and all names of a message together may
 // cost maxWork, so that no arrangement of them keeps the parser busy for more than
 // a few milliseconds. What a fact may hold is bounded in package ipc, and so is

@@ -30,7 +30,7 @@ type requestStreams struct {
 }
 
 func newRequestStreams(p *ipc.Policy, parser *Parser, tell func(*ipc.RequestFact) error) *requestStreams {
-	r := &requestStreams{parser: parser, tell: tell, groups: make(map[uint32]string), table: newStreams(maxRequestStreams)}
+	r := &requestStreams{parser: parser, tell: tell, groups: make(map[uint32]string), table: newStreams(maxRequestStreams, clientIsSrc)}
 	for _, q := range p.Queues {
 		r.groups[q.Handle] = groupOf(&q)
 	}
@@ -105,15 +105,14 @@ func (r *requestStreams) syn(now ipc.Instant, key streamKey, s *stream, segment 
 
 // data judges a segment with data of a stream that is known.
 func (r *requestStreams) data(now ipc.Instant, s *stream, segment *tcp, p ipc.Packet) error {
-	s.used = now
+	r.table.use(now, s)
 	if s.halted {
 		return r.halt(ipc.ReasonConnRefused, s, p)
 	}
-	before := cap(s.octets)
 	fresh, reason := s.put(segment.seq, segment.payload)
 	err := r.judge(now, s, segment, p, fresh, reason)
 	s.trim()
-	if dropped := r.table.changed(s, before); err == nil {
+	if dropped := r.table.changed(s); err == nil {
 		err = r.drop(ipc.ReasonNoConnection, ipc.SegmentData, dropped...)
 	}
 	return err
@@ -146,8 +145,12 @@ func (r *requestStreams) fresh(now ipc.Instant, s *stream, p ipc.Packet, from in
 	case len(s.held) > ipc.MaxHeld:
 		return r.halt(ipc.ReasonTooManySegments, s, s.halt()...)
 	}
-	if most, all := r.table.mostHeld(s.key.group); all > maxHeldOfFilter {
-		return r.drop(ipc.ReasonTooManySegments, ipc.SegmentData, most.drop()...)
+	r.table.count(s)
+	if group := s.crowds[ofGroup]; group.held > maxHeldOfFilter {
+		most := group.mostHeld()
+		packets := most.drop()
+		r.table.count(most)
+		return r.drop(ipc.ReasonTooManySegments, ipc.SegmentData, packets...)
 	}
 	if end := now.Add(holdFor); r.due == 0 || end < r.due {
 		r.due = end
@@ -207,7 +210,9 @@ func (r *requestStreams) expire(now ipc.Instant) (time.Duration, error) {
 			continue
 		}
 		if end := s.held[0].at.Add(holdFor); end <= now {
-			if err := r.drop(ipc.ReasonHeldTooLong, ipc.SegmentData, s.drop()...); err != nil {
+			packets := s.drop()
+			r.table.count(s)
+			if err := r.drop(ipc.ReasonHeldTooLong, ipc.SegmentData, packets...); err != nil {
 				return 0, err
 			}
 		} else if r.due == 0 || end < r.due {

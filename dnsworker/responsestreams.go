@@ -16,7 +16,7 @@ type responseStreams struct {
 }
 
 func newResponseStreams(parser *Parser, tell func(*ipc.ResponseFact) error) *responseStreams {
-	return &responseStreams{parser: parser, tell: tell, table: newStreams(maxResponseStreams)}
+	return &responseStreams{parser: parser, tell: tell, table: newStreams(maxResponseStreams, clientIsDst)}
 }
 
 // packet tells one packet of a response queue.
@@ -42,9 +42,7 @@ func (r *responseStreams) packet(now ipc.Instant, m Meta, packet []byte) error {
 
 // responseGroup is a streamKey's group.
 func responseGroup(p *ipc.Packet) string {
-	b := append([]byte(p.Src), p.Dst...)
-	b = binary.BigEndian.AppendUint32(b, p.InIf)
-	return string(binary.BigEndian.AppendUint32(b, p.OutIf))
+	return string(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, p.InIf), p.OutIf))
 }
 
 // closes reports whether a server ends the connection with a segment: for it, it
@@ -86,11 +84,10 @@ func (r *responseStreams) syn(now ipc.Instant, key streamKey, s *stream, segment
 
 // data judges a segment with data of a stream that is known.
 func (r *responseStreams) data(now ipc.Instant, s *stream, segment *tcp, p *ipc.Packet) error {
-	s.used = now
+	r.table.use(now, s)
 	if s.halted {
 		return r.halt(ipc.ReasonConnRefused, s, segment, p)
 	}
-	before := cap(s.octets)
 	_, reason := s.put(segment.seq, segment.payload)
 	of := ipc.Segment{Kind: ipc.SegmentData, Server: s.number(), Reach: s.reach(segment), Closes: closes(segment)}
 	var err error
@@ -106,7 +103,7 @@ func (r *responseStreams) data(now ipc.Instant, s *stream, segment *tcp, p *ipc.
 		err = r.tell(&ipc.ResponseFact{Packet: *p, Segment: of})
 	}
 	s.trim()
-	r.table.changed(s, before)
+	r.table.changed(s)
 	return err
 }
 

@@ -2,6 +2,7 @@ package dnsworker
 
 import (
 	"bytes"
+	"container/list"
 	"encoding/binary"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
@@ -39,6 +40,10 @@ type stream struct {
 
 	held   []heldPacket // in the order of their ends
 	halted bool         // nothing passes any more
+
+	crowds  [2]*crowd // its group and its client
+	places  [2]*list.Element
+	counted struct{ octets, held int } // what they know of it
 }
 
 // heldPacket is a packet of which a part belongs to no complete message.

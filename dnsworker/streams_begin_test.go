@@ -199,7 +199,7 @@ func TestSynAckAgainEvicted(t *testing.T) {
 	const isn, its = 1000, 77
 	p.client(4000, isn, 0, tcpSYN, nil)
 	p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
-	for port := range uint16(maxResponseStreams) { // makes the parser of responses forget
+	for port := range uint16(maxResponseStreams / shareOfClient) { // makes the parser of responses forget
 		if port%100 == 99 {
 			p.client(4000, isn+999, 1, tcpACK, []byte("x"))
 			p.client(4000, isn+1, 1, tcpACK, nil)
@@ -311,7 +311,7 @@ func TestServerEnds(t *testing.T) {
 		if reason := p.server(3, 4000, its+1, next, tcpACK, good); reason != ipc.ReasonNone {
 			t.Fatal(reason)
 		}
-		for port := range uint16(maxResponseStreams) {
+		for port := range uint16(maxResponseStreams / shareOfClient) {
 			if !c.forgets {
 				break
 			}

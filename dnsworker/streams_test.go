@@ -527,46 +527,6 @@ func FuzzStreams(f *testing.F) {
 	f.Fuzz(func(t *testing.T, script []byte) { checkPlay(t, script[:min(len(script), 600)]) })
 }
 
-// TestStreamsMakeRoom: at the bound the filter that has most gives way, its
-// idlest stream first, and what that held is dropped.
-func TestStreamsMakeRoom(t *testing.T) {
-	key := func(group string, port int) streamKey { return streamKey{group: group, srcPort: uint16(port)} }
-	table := newStreams(maxRequestStreams)
-	table.open(testStart, key("quiet", 0), 1)
-	for i := range maxRequestStreams - 1 {
-		if dropped := table.open(testStart+1+ipc.Instant(i), key("flood", i), 1); dropped != nil {
-			t.Fatalf("stream %d: something was held", i)
-		}
-	}
-	idlest := table.byKey[key("flood", 0)]
-	idlest.held = []heldPacket{{packet: ipc.Packet{ID: 77}}}
-	if dropped := table.open(testStart+10_000, key("third", 0), 1); len(dropped) != 1 || dropped[0].ID != 77 {
-		t.Errorf("dropped %v", dropped)
-	}
-	for i := range 2 * maxRequestStreams {
-		table.open(testStart+20_000+ipc.Instant(i), key("flood", 1000+i), 1)
-	}
-	if len(table.byKey) != maxRequestStreams || table.byKey[key("quiet", 0)] == nil || table.byKey[key("third", 0)] == nil {
-		t.Errorf("%d streams; a flood took the room of others", len(table.byKey))
-	}
-
-	// The octets of all together are bounded too.
-	big := table.byKey[key("third", 0)]
-	for table.octets < maxOctets-3*keepTold {
-		before := cap(big.octets)
-		big.octets = make([]byte, before+keepTold)
-		if table.changed(big, before) != nil {
-			t.Fatal("something was held")
-		}
-	}
-	before := cap(big.octets)
-	big.octets = make([]byte, maxOctets+1)
-	table.changed(big, before)
-	if table.byKey[key("third", 0)] != nil || table.octets != 0 {
-		t.Errorf("%d octets are kept", table.octets)
-	}
-}
-
 // TestResponseStreams: the messages told are those of the stream, whatever the
 // segments, and every packet is decided once.
 func TestResponseStreams(t *testing.T) {
