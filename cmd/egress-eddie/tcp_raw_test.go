@@ -16,6 +16,7 @@ type segment struct {
 	seq, ack uint32
 	flags    tcpFlags
 	data     []byte
+	small    bool // a SYN of small segments
 }
 
 type tcpFlags uint8
@@ -39,6 +40,9 @@ func (s segment) packet(t *testing.T, from, to netip.AddrPort) []byte {
 		PSH: s.flags&flagPSH != 0, ACK: s.flags&flagACK != 0, URG: s.flags&flagURG != 0}
 	if s.flags == flagSYN { // without a segment size there is one cookie and not several
 		tcp.Options = []layers.TCPOption{{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{5, 180}}}
+		if s.small {
+			tcp.Options[0].OptionData = []byte{2, 24}
+		}
 	}
 	var ip ipLayer = &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: from.Addr().AsSlice(), DstIP: to.Addr().AsSlice()}
 	if to.Addr().Is6() {
