@@ -13,8 +13,11 @@ const (
 	// section 4.2.2.
 	lengthSize = 2
 	// keepTold is how many octets that were decided are kept, to compare with
-	// what comes again. It is more than a client sends before it waits for an
-	// acknowledgement; the copy may grow by half before it is cut back.
+	// what comes again; the copy may grow by half before it is cut back. A receiver
+	// whose window is wider and that lost what lies further back does not get it any
+	// more, and its connection ends: nobody could say whether it is the same. That takes
+	// so many octets of answers under way at once, and more for all would leave
+	// room for fewer streams.
 	keepTold = 64 << 10
 	// maxStream bounds a stream: before its numbers come round, the server may
 	// wait for one that the filter saw long ago (what it never got it does not

@@ -24,10 +24,6 @@ func fat(t *testing.T, size int, fill []byte) []byte {
 	return append(q, data...)
 }
 
-// TestReviewRoundTheCircle: segments with a wrong checksum (or a TTL that ends
-// behind the filter) move the filter round all 2^32 sequence numbers. The
-// server has nothing of it; then the numbers it waits for stand in the middle
-// of an allowed message.
 // TestVictimsOfTwoFilters: when streams of several filters have to go at once,
 // no fact decides packets of two: the holder would take it for a breach.
 func TestVictimsOfTwoFilters(t *testing.T) {
