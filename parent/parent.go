@@ -165,9 +165,6 @@ func (d *daemon) run(s signals) error {
 	if d.config.AsksItself() {
 		d.tree.servers = newServerSockets(d.config.SelfMark, d.config.Servers, d.log)
 	}
-	if d.tree.gates, err = newGates(); err != nil {
-		return err
-	}
 	shared, err := d.tree.spawnTree(d.target, d.config.NamespacesBestEffort)
 	if shared != nil {
 		why := sandbox.WhyForbidden()
@@ -182,10 +179,6 @@ func (d *daemon) run(s signals) error {
 		return d.end(err)
 	}
 	if err := d.tree.verify(); err != nil {
-		return d.end(err)
-	}
-	// Until here nobody but children without work was heard of.
-	if err := sandbox.LockParent(d.tree.servers != nil); err != nil {
 		return d.end(err)
 	}
 	d.sendPolicies()

@@ -1,6 +1,7 @@
 package parent
 
 import (
+	"errors"
 	"runtime"
 
 	"github.com/capnspacehook/egress-eddie/sandbox"
@@ -25,9 +26,16 @@ func newStarter() (starter, error) {
 	return s, <-ready
 }
 
-// do runs f on the thread.
+// do runs f on the thread, and in that time the process is dumpable: the uid_map
+// of a child of a parent that is not belongs to root.
 func (s starter) do(f func() error) error {
 	done := make(chan error)
-	s.work <- func() { done <- f() }
+	s.work <- func() {
+		err := sandbox.SetDumpable(true)
+		if err == nil {
+			err = f()
+		}
+		done <- errors.Join(err, sandbox.SetDumpable(false))
+	}
 	return <-done
 }

@@ -122,11 +122,15 @@ func (t *tree) sockets(role ipc.Role) []int {
 // verify looks at every child from outside, once all have said Ready and before any has
 // work: what says that its cell stands is believed by nobody.
 func (t *tree) verify() error {
+	return t.starter.do(func() error { return t.verifyChildren(t.children) })
+}
+
+func (t *tree) verifyChildren(children []*child) error {
 	if sandbox.RaceBuild || t.identity.in == sandbox.Shared {
 		return nil // not confined, or not to be seen: both are said at the start
 	}
 	var started []sandbox.Started
-	for _, c := range t.children {
+	for _, c := range children {
 		started = append(started, sandbox.Started{Role: c.role, Queues: len(t.sockets(c.role)), PID: c.pid})
 	}
 	return sandbox.Verify(started)
@@ -241,32 +245,31 @@ func (t *tree) shutFilter() error {
 	return errors.Join(errs...)
 }
 
-// spawnTree starts all children with the parent dumpable for that long only:
-// the uid_map of a child of a parent that is not dumpable belongs to root.
-// With bestEffort it first tries whether they can have namespaces of their
-// own; the error why not is returned beside a tree that does without.
+// spawnTree closes this process's cell and starts all children in it. With
+// bestEffort it first tries whether they can have namespaces of their own; the
+// error why not is returned beside a tree that does without.
 func (t *tree) spawnTree(log *logTarget, bestEffort bool) (shared, err error) {
+	if t.gates, err = newGates(); err != nil {
+		return nil, err
+	}
 	if t.starter, err = newStarter(); err != nil {
 		return nil, err
 	}
-	if err := sandbox.SetDumpable(true); err != nil {
-		return nil, err
-	}
-	err = t.starter.do(func() error {
-		if err := t.chooseIsolation(bestEffort, &shared); err != nil {
-			return err
+	if bestEffort {
+		err := t.starter.do(func() error { return t.chooseIsolation(&shared) })
+		if err != nil {
+			return nil, err
 		}
-		return t.start(log)
-	})
-	return shared, errors.Join(err, sandbox.SetDumpable(false))
+	}
+	if err := sandbox.LockParent(t.servers != nil, t.identity.in); err != nil {
+		return shared, err
+	}
+	return shared, t.starter.do(func() error { return t.start(log) })
 }
 
 // chooseIsolation: only what forbids namespaces makes children do without. A
 // passing shortage, which somebody may have made, does not.
-func (t *tree) chooseIsolation(bestEffort bool, shared *error) error {
-	if !bestEffort {
-		return nil
-	}
+func (t *tree) chooseIsolation(shared *error) error {
 	forbidden, err := sandbox.ProbeNamespaces(t.identity.uid, t.identity.gid)
 	if forbidden {
 		t.identity.in, *shared = sandbox.Shared, err

@@ -37,7 +37,7 @@ func (r *Report) judge() {
 			if row.in == Shared { // as the configuration allows; it is no cell for all that
 				row.deviates(`shares the namespaces of its parent: they are forbidden here, and sandbox.userNamespaces is "best-effort"`)
 			}
-			row.judgeChild(parent, parent.filtersOfChild(true))
+			row.judgeChild(parent)
 			row.judgeDescriptors()
 		}
 	}
@@ -142,10 +142,10 @@ func (d *Descriptor) fitsParent() bool {
 	return slices.ContainsFunc(parentDescriptors, func(l Line) bool { return l.Value == d.Kind })
 }
 
-func (row *Row) judgeChild(parent *Row, filters int) {
+func (row *Row) judgeChild(parent *Row) {
 	row.requireThreads(everyThread(0, 0, 0))
 	row.requireThreads(sameIdentity(&parent.Threads[0]))
-	row.judgeFilters(filters)
+	row.judgeFilters(parent)
 	row.judgeNiceness(parent)
 	bounding := parent.Threads[0].Bounding // which takes a capability to change
 	if row.in == Isolated {
@@ -222,21 +222,12 @@ func (row *Row) profile() *profile {
 	return p
 }
 
-// judgeFilters: a child inherits what a service manager put on its parent, and
-// has one of its own: neither fewer nor more, on each thread. filters is that
-// number; mode 2 alone may be an inherited filter's.
-func (row *Row) judgeFilters(filters int) {
-	row.requireThreads([]requirement{{"number of filters", filtersOf, strconv.Itoa(filters)}})
-}
-
-// filtersOfChild is how many a child of this process must have, which itself
-// has its own already, or not yet.
-func (row *Row) filtersOfChild(locked bool) int {
-	n, _ := strconv.Atoi(row.Threads[0].Filters)
-	if !locked {
-		n++
-	}
-	return max(1, n)
+// judgeFilters: a child inherits what a service manager put on its parent and
+// what that has put on itself, and has one of its own: neither fewer nor more, on
+// each thread. Mode 2 alone may be an inherited filter's.
+func (row *Row) judgeFilters(parent *Row) {
+	n, _ := strconv.Atoi(parent.Threads[0].Filters)
+	row.requireThreads([]requirement{{"number of filters", filtersOf, strconv.Itoa(n + 1)}})
 }
 
 func (row *Row) judgeDescriptors() {

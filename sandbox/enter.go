@@ -92,7 +92,7 @@ func (p *profile) sharedCell() []step {
 func (p *profile) lock() []step {
 	return []step{
 		threads("seccomp", func() error { return loadFilter(p.rules) }),
-		threads("self-test: seccomp", proveFilter),
+		threads("self-test: seccomp", childCanary.prove),
 	}
 }
 

@@ -156,7 +156,7 @@ func parentMain(text string) {
 	if err == nil && act != nil {
 		prepared := act()
 		if p.Lock {
-			err = LockParent(p.Lookups)
+			err = LockParent(p.Lookups, Isolated)
 		}
 		if err == nil {
 			fmt.Fprintln(os.Stderr, "acting")

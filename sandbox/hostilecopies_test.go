@@ -124,7 +124,7 @@ func init() {
 func parentInCopies(calls []call, lookups bool) func() func() string {
 	return now(func() string {
 		var said []string
-		rules := parentRules(native, uint64(unix.Getpid()), lookups)
+		rules := parentRules(native, uint64(unix.Getpid()), lookups, Isolated)
 		if err := firstError(run(parentCell(lookups), parentFault), tryInCopies(rules, calls, func(s string) { said = append(said, s) })); err != nil {
 			return err.Error()
 		}

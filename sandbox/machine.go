@@ -12,4 +12,7 @@ type machine struct {
 	// x32 is the bit that marks calls of the x32 ABI, which share amd64's
 	// audit number; 0 where there is no such ABI.
 	x32 uint32
+	// startsWith is what the Go runtime sets its thread's base register with
+	// before anything else (runtime/sys_linux_amd64.s), "" where it is no call.
+	startsWith string
 }

@@ -76,7 +76,7 @@ var parentMayWithLookups = map[string]bool{
 // TestParentMay: that list is exact.
 func TestParentMay(t *testing.T) {
 	for _, lookups := range []bool{false, true} {
-		rules := parentRules(native, 4711, lookups)
+		rules := parentRules(native, 4711, lookups, Isolated)
 		for _, c := range slices.Concat(forbidden, forbiddenToParent, swept) {
 			if may := c.do == nil && c.allowedBy(rules); may != mayParent(c.what, lookups) {
 				t.Errorf("%s: the parent may, with lookups %t: %t", c.what, lookups, may)

@@ -26,7 +26,7 @@ var parentActs = map[string]func() func() string{
 	"honest": honestParent,
 	"panic":  now(func() string { panic("boom") }),
 	"second thread": now(func() string {
-		if err := proveFilter(); err != nil {
+		if err := parentCanary.prove(); err != nil {
 			return err.Error()
 		}
 		return "all threads under the list"

@@ -17,7 +17,7 @@ import (
 type Description struct {
 	Role         ipc.Role      `json:"role"`
 	Lookups      bool          `json:"lookups,omitempty"`     // the parent with selfDNSQueue
-	WithLookups  []string      `json:"withLookups,omitempty"` // calls that it has then besides, where it is shown without
+	WithLookups  []string      `json:"withLookups,omitempty"` // calls of which more is allowed then, where it is shown without
 	Machine      string        `json:"machine"`               // as GOARCH has it
 	Descriptors  []Line        `json:"descriptors"`
 	Limits       []Line        `json:"limits"`
@@ -91,11 +91,11 @@ func (d *Description) parent(lookups bool) []rule {
 	if d.Lookups = lookups; lookups {
 		d.Landlock = append(d.Landlock, permittedLines()...)
 	} else {
-		for _, r := range lookupRules() {
+		for _, r := range socketRules(true) {
 			d.WithLookups = append(d.WithLookups, r.name)
 		}
 	}
-	return parentRules(d.m, ownPID, lookups)
+	return parentRules(d.m, ownPID, lookups, Isolated)
 }
 
 // goarch: the table of architectures has the kernel's names.

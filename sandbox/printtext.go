@@ -15,7 +15,7 @@ func (d *Description) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s on %s: %d system calls\n", d.title(), d.Machine, len(d.Syscalls))
 	if len(d.WithLookups) > 0 {
-		wrap(&b, "", "  ", pieces("With selfDNSQueue there are more: "+strings.Join(d.WithLookups, ", ")+"."))
+		wrap(&b, "", "  ", pieces("With selfDNSQueue more is allowed of: "+strings.Join(d.WithLookups, ", ")+"."))
 	}
 	exceptions := ", without exception:"
 	if d.Lookups {

@@ -104,7 +104,7 @@ func profileFor(m machine, role ipc.Role, queues int) (*profile, error) {
 			return nil, bug("%s with %d queues", role, queues)
 		}
 		p := &profile{fds: row.descriptors(), queues: queues, passes: row.passes(), limits: row.limits(queues)}
-		p.rules = append(row.rules(queues), runtimeRules(m, firstPID)...)
+		p.rules = append(append(row.rules(queues), runtimeRules(m, firstPID)...), childCanary.rule())
 		return p, nil
 	}
 	return nil, bug("no profile for the role %q", role)

@@ -68,17 +68,24 @@ func masked(arg uint, mask uint64, values ...uint64) condition {
 	return condition{arg: arg, kind: maskedIs, values: append([]uint64{mask}, values...)}
 }
 
-// The canary: a call that nobody needs, with an answer that is never 0 (99
-// for SCHED_FIFO, sched(7)). Every list answers it with 0 instead, which
+// canary is a call that nobody needs, with an answer that is never 0 (sched(7):
+// SCHED_FIFO has the priorities 1 to 99). A list answers it with 0 instead, which
 // shows on each thread that the list is in force and kills nothing.
-const (
-	canaryName     = "sched_get_priority_max"
-	canaryTrap     = unix.SYS_SCHED_GET_PRIORITY_MAX
-	canaryArgument = 1 // SCHED_FIFO
+type canary struct {
+	name string
+	trap uintptr
+}
+
+// canaryArgument is SCHED_FIFO.
+const canaryArgument = 1
+
+// That of a child is another one than its parent's, whose list it inherits.
+var (
+	childCanary  = canary{"sched_get_priority_max", unix.SYS_SCHED_GET_PRIORITY_MAX}
+	parentCanary = canary{"sched_get_priority_min", unix.SYS_SCHED_GET_PRIORITY_MIN}
 )
 
-var canary = rule{
-	name:   canaryName,
-	reason: "canary: the self-test asks every thread whether it is under the list",
-	zero:   true,
+func (c canary) rule() rule {
+	return rule{name: c.name, zero: true,
+		reason: "canary: the self-test asks every thread whether it is under the list"}
 }

@@ -39,6 +39,5 @@ func runtimeRules(m machine, pid uint64) []rule {
 		allow("restart_syscall", "a sleep goes on after SIGSTOP and SIGCONT"),
 		allow("exit", "a goroutine that ends while locked takes its thread along"),
 		allow("exit_group", "the end, and the end of a panic's trace; refused with an errno it would hang for ever"),
-		canary,
 	}
 }

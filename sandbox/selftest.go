@@ -82,12 +82,12 @@ func tryConnect() error {
 	return errors.Join(err, unix.Close(fd))
 }
 
-// proveFilter makes the canary call on every thread. Only the filter answers
+// prove makes the canary call on every thread. Only the filter answers
 // it with 0; a thread without the filter gets the kernel's answer, and the
 // runtime throws when the threads disagree. Nothing else that reads the state
 // of a thread is allowed from here on, so the parent looks from outside.
-func proveFilter() error {
-	r, err := onAllThreads(canaryTrap, canaryArgument, 0, 0, 0, 0)
+func (c canary) prove() error {
+	r, err := onAllThreads(c.trap, canaryArgument, 0, 0, 0, 0)
 	if err == nil && r != 0 {
 		err = fmt.Errorf("no filter answers: the kernel does, with %d", r)
 	}

@@ -15,7 +15,7 @@ type Started struct {
 	PID    int
 }
 
-// Verify looks from outside at all children of the calling process, which
+// Verify looks from outside at children of the calling process, which
 // have said that their cells stand, and compares every thread of each with its
 // profile: ids, capabilities, no_new_privs, filters, namespaces, id maps, root,
 // limits, dumpable. Nobody believes a neighbour: work is handed out to what
@@ -27,7 +27,8 @@ type Started struct {
 // (proveDescriptors), and Audit, as root, sees them. Nor are Shared children:
 // the parent may trace none of them, and may not even see them in /proc.
 //
-// NB: before LockParent, whose list lets nothing be opened to be read.
+// NB: on the thread that started them. Each thread has a Landlock domain of its
+// own, and may look only at what was born below it.
 func Verify(children []Started) error {
 	rows, err := lookOutside(children)
 	if err != nil {
@@ -37,7 +38,7 @@ func Verify(children []Started) error {
 	r.compareNamespaces()
 	for i := range r.Processes[1:] {
 		row := &r.Processes[i+1]
-		row.judgeChild(&r.Processes[0], r.Processes[0].filtersOfChild(false))
+		row.judgeChild(&r.Processes[0])
 		if len(row.Deviations) > 0 {
 			return exit.Errorf(exit.Software, "%s (pid %d) is not in its cell: %s",
 				row.Role, row.PID, strings.Join(row.Deviations, "; "))
