@@ -22,9 +22,9 @@ import (
 
 // standingTree starts a parent with all children in their cells, of which one
 // is built as said, and leaves them there.
-func standingTree(t *testing.T, s start, build string, lock bool) (parent int) {
+func standingTree(t *testing.T, s start, build string, lock locking) (parent int) {
 	t.Helper()
-	p := parentPlan{Children: allRoles(buildEnter, "hang"), Lock: lock, Act: "nothing", Flawed: build == "flaw: no_new_privs on a few"}
+	p := parentPlan{Children: allRoles(buildEnter, "hang"), Lock: lock, Flawed: flaws[build].unheard}
 	for i := range p.Children {
 		p.Children[i].Leave = true
 		if p.Children[i].Role == roleOf(build) {
@@ -72,7 +72,7 @@ func mustAudit(t *testing.T, parent int) *Report {
 // TestAudit: a tree of real cells is as it should be, whoever started it.
 func TestAudit(t *testing.T) {
 	for _, s := range []start{startRoot, startAmbient} {
-		parent := standingTree(t, s, buildEnter, true)
+		parent := standingTree(t, s, buildEnter, lockFirst)
 		r := mustAudit(t, parent)
 		if !r.OK || len(r.Processes) != 1+len(ipc.AllChildren) || !r.SameBinary || r.LandlockABI < landlockFloor {
 			t.Errorf("%s:\n%s", s, r.Text())
@@ -90,8 +90,8 @@ func TestAudit(t *testing.T) {
 
 // flawsFound are the deviations that a cell can have, as they are told.
 var flawsFound = map[string][]string{
-	"flaw: no filter":              {`number of filters is "0", should be "1", on `, `seccomp mode is "0", should be "2", on `},
-	"flaw: filter on one thread":   {`seccomp mode is "0", should be "2", on `, `number of filters is "0", should be "1", on `},
+	"flaw: no filter":              {`number of filters is "1", should be "2", on `},
+	"flaw: filter on one thread":   {`number of filters is "1", should be "2", on `},
 	"flaw: shared net":             {"shares its net namespace with parent"},
 	"flaw: shared ipc and uts":     {"shares its ipc namespace with parent", "shares its uts namespace with parent"},
 	"flaw: not behind":             {"niceness is 0, should be at least 5"},
@@ -102,7 +102,7 @@ var flawsFound = map[string][]string{
 	"flaw: mapped as root":         {`has the uid map "0 `, `has the gid map "0 `, "is dumpable"},
 	"flaw: limit":                  {"limit nproc is 31 (hard 31), should be 32"},
 	"flaw: soft limit":             {"limit data is 419430400 (hard 536870912), should be 536870912"},
-	"flaw: no_new_privs on a few":  {`no_new_privs is "0", should be "1", on `, "seccomp mode", `number of filters is "0", should be "1", on `},
+	"flaw: no_new_privs on a few":  {`no_new_privs is "0", should be "1", on `, `number of filters is "1", should be "2", on `},
 	"flaw: dumpable":               {"is dumpable"},
 	"flaw: root":                   {"has a root with "},
 	"flaw: one descriptor more":    {`descriptor 10 is open, a socket ("socket:[`},
@@ -121,7 +121,7 @@ func TestAuditFinds(t *testing.T) {
 	for build, want := range flawsFound {
 		t.Run(build, func(t *testing.T) {
 			t.Parallel()
-			r := mustAudit(t, standingTree(t, startRoot, build, true))
+			r := mustAudit(t, standingTree(t, startRoot, build, flaws[build].lock()))
 			if r.OK {
 				t.Fatalf("ok:\n%s", r.Text())
 			}
@@ -141,7 +141,7 @@ func TestAuditFinds(t *testing.T) {
 // TestAuditSockets: a resolver may have any of its sockets, or none.
 func TestAuditSockets(t *testing.T) {
 	for build, text := range map[string]string{buildEnter: "socket 3,11  ", buildSockets: "socket 3-4,11,16-19,143  "} {
-		r := mustAudit(t, standingTree(t, startRoot, build, true))
+		r := mustAudit(t, standingTree(t, startRoot, build, lockFirst))
 		row := &r.Processes[len(r.Processes)-1]
 		if !r.OK || row.Role != ipc.RoleResolver || !slices.Contains(row.descriptorText(), text) {
 			t.Errorf("%s: should have %q:\n%s", build, text, r.Text())
@@ -165,14 +165,26 @@ func requireDeviations(t *testing.T, row *Row, want []string) {
 	}
 }
 
+// TestAuditOrder: children that were started before their parent locked itself are
+// not under its list, and that is found.
+func TestAuditOrder(t *testing.T) {
+	r := mustAudit(t, standingTree(t, startRoot, buildEnter, lockLast))
+	if r.OK || len(r.Processes) != 1+len(ipc.AllChildren) || len(r.Processes[0].Deviations) > 0 {
+		t.Errorf("it is found:\n%s", r.Text())
+	}
+	for _, row := range r.Processes[1:] {
+		requireDeviations(t, &row, []string{`number of filters is "1", should be "2", on `})
+	}
+}
+
 // TestAuditParent: a parent that is not locked, and trees that are not whole.
 func TestAuditParent(t *testing.T) {
-	r := mustAudit(t, standingTree(t, startRoot, buildEnter, false))
+	r := mustAudit(t, standingTree(t, startRoot, buildEnter, lockNone))
 	if r.OK || len(r.Processes[0].Deviations) != 1 || !strings.HasPrefix(r.Processes[0].Deviations[0], `seccomp mode is "0"`) {
 		t.Errorf("not locked:\n%s", r.Text())
 	}
 	// The four that are always there, and no resolver.
-	p := parentPlan{Children: allRoles(buildEnter, "hang")[:len(ipc.Children)], Lock: true, Act: "nothing"}
+	p := parentPlan{Children: allRoles(buildEnter, "hang")[:len(ipc.Children)]}
 	for i := range p.Children {
 		p.Children[i].Leave = true
 	}
@@ -229,13 +241,13 @@ func TestAuditParentFiles(t *testing.T) {
 
 // TestAuditRefuses: what is no tree, and who may not look.
 func TestAuditRefuses(t *testing.T) {
-	parent := standingTree(t, startRoot, buildEnter, true)
+	parent := standingTree(t, startRoot, buildEnter, lockFirst)
 	for pid, code := range map[int]int{unix.Getpid(): exit.Unavailable, 1 << 30: exit.Unavailable, 1: exit.Unavailable} {
 		if r, err := Audit(pid); exit.Code(err) != code || r != nil {
 			t.Errorf("process %d: %v", pid, err)
 		}
 	}
-	standingTree(t, startRoot, buildEnter, true)
+	standingTree(t, startRoot, buildEnter, lockFirst)
 	if _, err := Audit(0); exit.Code(err) != exit.Usage || !strings.Contains(err.Error(), strconv.Itoa(parent)) {
 		t.Errorf("two trees: %v", err)
 	}
@@ -248,7 +260,7 @@ func TestAuditRefuses(t *testing.T) {
 
 // TestAuditJSON: JSON has every thread.
 func TestAuditJSON(t *testing.T) {
-	r := mustAudit(t, standingTree(t, startRoot, buildEnter, true))
+	r := mustAudit(t, standingTree(t, startRoot, buildEnter, lockFirst))
 	text, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)

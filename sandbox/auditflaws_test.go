@@ -17,6 +17,8 @@ type flaw struct {
 	notOwn  uintptr           // namespaces that the child is not given
 	asRoot  bool              // its one id is mapped to 0
 	ahead   bool              // it is started by a thread that does not stand behind
+	open    bool              // it takes calls that its parent's list has not
+	unheard bool              // it needs a parent without no_new_privs
 	without []string          // steps that are left out
 	instead map[string]string // steps that are replaced, by the name of a replacement
 	last    func() error      // done before the filter is loaded
@@ -25,12 +27,23 @@ type flaw struct {
 // selfTests would notice most flaws.
 var selfTests = []string{"self-test: descriptors", "self-test: capabilities", "self-test: no_new_privs", "self-test: cell", "self-test: seccomp"}
 
+// lock is how a parent locks itself that can still start such a child.
+func (f flaw) lock() locking {
+	switch {
+	case f.unheard:
+		return lockLast
+	case f.open:
+		return lockOpen
+	}
+	return lockFirst
+}
+
 var flaws = map[string]flaw{
 	"flaw: no filter":              {without: []string{"seccomp"}},
-	"flaw: filter on one thread":   {instead: map[string]string{"seccomp": "seccomp"}},
-	"flaw: shared net":             {notOwn: unix.CLONE_NEWNET},
-	"flaw: shared ipc and uts":     {notOwn: unix.CLONE_NEWIPC | unix.CLONE_NEWUTS},
-	"flaw: mapped as root":         {asRoot: true, without: []string{"user namespace"}},
+	"flaw: filter on one thread":   {open: true, instead: map[string]string{"seccomp": "seccomp"}},
+	"flaw: shared net":             {open: true, notOwn: unix.CLONE_NEWNET},
+	"flaw: shared ipc and uts":     {open: true, notOwn: unix.CLONE_NEWIPC | unix.CLONE_NEWUTS},
+	"flaw: mapped as root":         {open: true, asRoot: true, without: []string{"user namespace"}},
 	"flaw: not behind":             {ahead: true},
 	"flaw: capabilities":           {without: []string{"capset"}},
 	"flaw: capabilities on others": {instead: map[string]string{"capset": "capset"}},
@@ -38,7 +51,7 @@ var flaws = map[string]flaw{
 	"flaw: bounding set":           {without: []string{"bounding set"}},
 	"flaw: limit":                  {last: func() error { return unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: 31, Max: 31}) }},
 	"flaw: soft limit":             {last: func() error { return unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: 400 << 20, Max: 512 << 20}) }},
-	"flaw: no_new_privs on a few":  {without: []string{"seccomp"}, instead: map[string]string{"no_new_privs": "no_new_privs"}},
+	"flaw: no_new_privs on a few":  {unheard: true, without: []string{"seccomp"}, instead: map[string]string{"no_new_privs": "no_new_privs"}},
 	"flaw: dumpable":               {without: []string{"dumpable"}},
 	"flaw: root":                   {without: []string{"empty root", "pivot_root", "old root"}},
 	"flaw: one descriptor more":    {last: func() error { return unix.Dup3(ipc.FDControl, 10, unix.O_CLOEXEC) }},

@@ -1,10 +1,15 @@
 // Package sandbox builds the cells: everything that takes power away from a
 // process of the tree, and the proof that it is gone.
 //
-// The parent calls DropPrivileges first, starts the children with ChildAttr,
-// looks at them with Verify when all say that they are ready, and calls
-// LockParent before it hands out work. A child calls Enter before it
-// does anything else, and reads nothing from anybody before Enter returned.
+// The parent calls DropPrivileges first, then LockParent, and only then starts
+// children with ChildAttr, so that it can start others at any time. It looks at
+// them with Verify when they say that they are ready, before it hands out work. A
+// child calls Enter before it does anything else, and reads nothing from anybody
+// before Enter returned.
+//
+// A child inherits the parent's filter and Landlock domain. So the parent's list
+// has all in it that any child needs to build its cell and to work (startrules.go),
+// and its domain denies no file-system right, with which nothing could be mounted.
 //
 // The layers of a child's cell, each of which alone would stop most attacks:
 // its own user, pid, mount, net, ipc and uts namespaces; an empty read-only

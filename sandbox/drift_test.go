@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/capnspacehook/egress-eddie/ipc"
 )
 
@@ -45,7 +47,7 @@ func TestDrift(t *testing.T) {
 }
 
 func loadChild(plan childPlan) loaded {
-	r, err := tryParent(parentCommand(startRoot, parentPlan{Children: []childPlan{plan}}))
+	r, err := tryParent(parentCommand(startRoot, parentPlan{Children: []childPlan{plan}, In: inOf(plan.Build)}))
 	if err != nil {
 		return loaded{role: plan.Role, err: err}
 	}
@@ -59,7 +61,7 @@ func loadChild(plan childPlan) loaded {
 // loadParent answers a locked parent that asks to be stopped.
 func loadParent() loaded {
 	l := loaded{role: ipc.RoleParent}
-	cmd := parentCommand(startAmbient, parentPlan{Act: "load", Lock: true})
+	cmd := parentCommand(startAmbient, parentPlan{Act: "load"})
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
 	stderr, err := cmd.StderrPipe()
@@ -69,7 +71,7 @@ func loadParent() loaded {
 	var stopErr error
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		if lines.Text() == "stop me" {
-			stopErr = errors.Join(stopErr, stopAndContinue(cmd.Process.Pid))
+			stopErr = errors.Join(stopErr, stopAndContinue(cmd.Process.Pid, func(s unix.Signal) error { return unix.Kill(cmd.Process.Pid, s) }))
 			l.stops++
 		}
 	}
@@ -119,7 +121,7 @@ func TestPanicUnderLoad(t *testing.T) {
 	}
 	t.Run(string(ipc.RoleParent), func(t *testing.T) {
 		t.Parallel()
-		status, stderr := failParent(t, parentCommand(startRoot, parentPlan{Act: "panic under load", Lock: true}))
+		status, stderr := failParent(t, parentCommand(startRoot, parentPlan{Act: "panic under load"}))
 		checkTrace(t, status, strings.TrimPrefix(stderr, "acting\n"))
 	})
 }

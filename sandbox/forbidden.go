@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -16,7 +17,10 @@ type Forbidden struct {
 
 // WhyForbidden looks for what forbids user namespaces to this process. What
 // it reads may itself be hidden (ProcSubset=pid), so By may be empty.
-func WhyForbidden() Forbidden { return whyForbidden("/proc") }
+func WhyForbidden() Forbidden { return whyForbidden("/proc", ownFilters) }
+
+// ownFilters is how many system call filters the process has put on itself.
+var ownFilters int
 
 // namespaceSysctls are those that can forbid the namespaces of a child, with
 // the value that does and the mend. max_* are counted for each user.
@@ -40,7 +44,7 @@ const (
 		"as in the unit that comes with this program; in a container it is for its runtime to allow them"
 )
 
-func whyForbidden(proc string) (f Forbidden) {
+func whyForbidden(proc string, ownFilters int) (f Forbidden) {
 	var mends []string
 	found := func(by, mend string) {
 		f.By = append(f.By, by)
@@ -58,7 +62,8 @@ func whyForbidden(proc string) (f Forbidden) {
 		}
 	}
 	// A filter that was there before ours: what it forbids cannot be seen.
-	if status, err := readStatus(filepath.Join(proc, "self/status")); err == nil && status["Seccomp"] == "2" {
+	status, err := readStatus(filepath.Join(proc, "self/status"))
+	if filters, _ := strconv.Atoi(status["Seccomp_filters"]); err == nil && filters > ownFilters {
 		found("possibly a system call filter of who started this", filterMend)
 	}
 	if len(f.By) == 0 {

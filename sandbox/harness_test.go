@@ -24,11 +24,10 @@ import (
 )
 
 // The test binary plays all parts: run by go test it is the tests; as
-// "as-parent" it drops its privileges and starts children; as "as-child", or
-// with a role as in the real tree, it is one of them.
+// "as-parent" it drops its privileges and starts children; with a role, as in the
+// real tree, it is one of them.
 const (
 	asParent = "as-parent"
-	asChild  = "as-child"
 
 	asAuditor = "as-auditor" // looks at a tree
 	asNamer   = "as-namer"   // becomes a parent on a kernel that names memory
@@ -48,8 +47,6 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case asParent:
 			parentMain(os.Args[2])
-		case asChild:
-			childMain(os.Args[2])
 		case ProbeWord:
 			os.Exit(Probe())
 		case asAuditor:
@@ -103,16 +100,19 @@ type outcome struct {
 	Stderr string
 	PID    int
 	Stops  int // how often it was stopped and continued
+
+	pidfd int
 }
 
 // parentPlan is one run of the parent.
 type parentPlan struct {
 	User     string
 	Children []childPlan
-	Act      string // what the parent does at the end
-	Lock     bool   // after LockParent
-	Lookups  bool   // and may make sockets then
-	Flawed   bool   // without no_new_privs, which children would inherit, until then
+	Act      string    // what the parent does at the end
+	Lock     locking   // when it locks itself, and how
+	Lookups  bool      // it may make sockets then
+	In       Isolation // of its children
+	Flawed   bool      // without no_new_privs, which children would inherit, until then; a list that allows everything is there before
 }
 
 type parentReport struct {
@@ -129,6 +129,14 @@ func plan(role ipc.Role, build, act string) childPlan {
 	return childPlan{Role: role, Queues: queues, Build: build, Act: act}
 }
 
+// inOf is whose namespaces a child lives in that is built so.
+func inOf(build string) Isolation {
+	if build == buildShared {
+		return Shared
+	}
+	return Isolated
+}
+
 func mustJSON(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -137,31 +145,22 @@ func mustJSON(v any) string {
 	return string(b)
 }
 
+// own are the ids of a parent, which nothing can be asked for under its list.
+var own struct{ uid, gid int }
+
 func parentMain(text string) {
 	var p parentPlan
 	var r parentReport
 	err := json.Unmarshal([]byte(text), &p)
+	if err == nil && p.Flawed {
+		err = allowEverything() // as root: it takes no_new_privs or a capability
+	}
 	if err == nil {
-		r.UID, r.GID, err = dropPrivileges(p)
+		own.uid, own.gid, err = dropPrivileges(p)
+		r.UID, r.GID = own.uid, own.gid
 	}
-	for _, c := range p.Children {
-		if err != nil {
-			break
-		}
-		var o outcome
-		o, err = startChild(c, r.UID, r.GID)
-		r.Outcomes = append(r.Outcomes, o)
-	}
-	act := parentActs[p.Act]
-	if err == nil && act != nil {
-		prepared := act()
-		if p.Lock {
-			err = LockParent(p.Lookups, Isolated)
-		}
-		if err == nil {
-			fmt.Fprintln(os.Stderr, "acting")
-			r.Result = prepared()
-		}
+	if err == nil {
+		err = runPlan(&p, &r)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -172,6 +171,40 @@ func parentMain(text string) {
 		_, _ = io.Copy(io.Discard, os.Stdin) // until killed
 	}
 	os.Exit(0)
+}
+
+// runPlan does what the real parent does in its order, and then its act.
+func runPlan(p *parentPlan, r *parentReport) error {
+	if err := newStarters(); err != nil {
+		return err
+	}
+	sockets, err := socketsFor(p.Children)
+	if err != nil {
+		return err
+	}
+	prepared := func() string { return "" }
+	act := parentActs[p.Act]
+	if act != nil {
+		prepared = act(p)
+	}
+	if err := p.lock(lockFirst, lockOpen); err != nil {
+		return err
+	}
+	for i, c := range p.Children {
+		o, err := startChild(c, sockets[i], own.uid, own.gid, p.In)
+		if err != nil {
+			return err
+		}
+		r.Outcomes = append(r.Outcomes, o)
+	}
+	if err := p.lock(lockLast); err != nil {
+		return err
+	}
+	if act != nil {
+		fmt.Fprintln(os.Stderr, "acting")
+	}
+	r.Result = prepared()
+	return nil
 }
 
 // namerMain executes the rest of the command line where naming memory always

@@ -24,33 +24,39 @@ import (
 // others exit with the errno of their call.
 const noFilter = 200
 
-// tryInCopies makes each call in a copy of this process under the list and
+// tryInCopies makes each call in a copy of this process under the lists and
 // says what became of them, in order. It uses no call that has do.
-func tryInCopies(rules []rule, calls []call, say func(string)) error {
-	prog, err := rawFilter(rules)
-	if err != nil {
-		return err
+func tryInCopies(lists [][]rule, calls []call, say func(string)) error {
+	var progs []*unix.SockFprog
+	for _, rules := range lists {
+		prog, err := rawFilter(rules)
+		if err != nil {
+			return err
+		}
+		progs = append(progs, prog)
 	}
 	// A copy has one thread and no scheduler: nothing may be collected,
 	// preempted or grown in it.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	for i := range calls {
-		pid, errno := copyAndCall(prog, &calls[i])
+		pid, errno := copyAndCall(progs, &calls[i])
 		if errno != 0 {
 			return errno
 		}
 		var status unix.WaitStatus
 		for {
-			if _, err = unix.Wait4(int(pid), &status, 0, nil); err != unix.EINTR {
-				break
+			_, err := unix.Wait4(int(pid), &status, 0, nil)
+			if err == unix.EINTR {
+				continue
 			}
-		}
-		if err != nil {
-			return err
+			if err != nil {
+				return err
+			}
+			break
 		}
 		say(copyResult(status))
 	}
-	runtime.KeepAlive(prog)
+	runtime.KeepAlive(progs)
 	return nil
 }
 
@@ -68,12 +74,17 @@ func copyResult(status unix.WaitStatus) string {
 //
 //go:nosplit
 //go:norace
-func copyAndCall(prog *unix.SockFprog, c *call) (uintptr, unix.Errno) {
+func copyAndCall(progs []*unix.SockFprog, c *call) (uintptr, unix.Errno) {
 	pid, _, errno := unix.RawSyscall6(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0, 0, 0, 0)
 	if pid != 0 || errno != 0 {
 		return pid, errno
 	}
-	_, _, errno = unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(prog)))
+	for i := range progs {
+		_, _, errno = unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, allThreads, uintptr(unsafe.Pointer(progs[i])))
+		if errno != 0 {
+			break
+		}
+	}
 	if errno != 0 {
 		errno = noFilter
 	} else {
@@ -105,31 +116,39 @@ func init() {
 		"swept":  func(childPlan) []call { return swept },
 		"sweeps": sweepCalls,
 	} {
-		childActs[what] = func(c childPlan) string {
-			p, err := profileOf(c.Role, c.Queues)
-			if err == nil {
-				err = tryInCopies(p.rules, calls(c), say)
+		// By its own list alone, or by that of a parent first.
+		for name, before := range map[string][][]rule{
+			what: nil, what + ", inherited": {parentRules(native, ids{4711, testUID, testUID}, false, Isolated)},
+		} {
+			childActs[name] = func(c childPlan) string {
+				p, err := profileOf(c.Role, c.Queues)
+				if err == nil {
+					err = tryInCopies(append(before, p.rules), calls(c), say)
+				}
+				if err != nil {
+					return err.Error()
+				}
+				return "end"
 			}
-			if err != nil {
-				return err.Error()
-			}
-			return "end"
 		}
 	}
-	parentActs["swept"] = parentInCopies(swept, false)
-	parentActs["swept with lookups"] = parentInCopies(swept, true)
+	parentActs["swept"] = func(p *parentPlan) func() string {
+		return func() string { return parentInCopies(p, swept) }
+	}
 }
 
 // parentInCopies makes each call in a copy of the parent.
-func parentInCopies(calls []call, lookups bool) func() func() string {
-	return now(func() string {
-		var said []string
-		rules := parentRules(native, uint64(unix.Getpid()), lookups, Isolated)
-		if err := firstError(run(parentCell(lookups), parentFault), tryInCopies(rules, calls, func(s string) { said = append(said, s) })); err != nil {
-			return err.Error()
-		}
-		return strings.Join(append(said, "end"), " ")
-	})
+func parentInCopies(p *parentPlan, calls []call) string {
+	var said []string
+	rules := parentRules(native, ownIDs(), p.Lookups, p.In)
+	err := run(parentCell(p.Lookups), parentFault)
+	if err == nil {
+		err = tryInCopies([][]rule{rules}, calls, func(s string) { said = append(said, s) })
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return strings.Join(append(said, "end"), " ")
 }
 
 // results takes apart what was said of so many calls.

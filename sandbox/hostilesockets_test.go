@@ -90,7 +90,7 @@ func TestHostileSockets(t *testing.T) {
 	for _, c := range onSocket {
 		plans = append(plans, plan(ipc.RoleResolver, buildEnter, c.what))
 	}
-	for _, o := range runParent(t, startRoot, parentPlan{Children: plans}).Outcomes {
+	for _, o := range runParent(t, startRoot, parentPlan{Children: plans, Lock: lockOpen}).Outcomes {
 		if !o.Ready || o.Result != "SIGSYS" {
 			t.Errorf("should have died of SIGSYS: %s", o)
 		}
@@ -118,7 +118,7 @@ func TestSocketsWithoutFilter(t *testing.T) {
 	for act := range want {
 		plans = append(plans, plan(ipc.RoleResolver, buildCell, act))
 	}
-	for _, o := range runParent(t, startRoot, parentPlan{Children: plans}).Outcomes {
+	for _, o := range runParent(t, startRoot, parentPlan{Children: plans, Lock: lockOpen}).Outcomes {
 		if !o.Ready || o.Result != want[o.Plan.Act] {
 			t.Errorf("should be %s: %s", want[o.Plan.Act], o)
 		}

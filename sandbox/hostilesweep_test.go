@@ -95,29 +95,33 @@ func sweepCalls(c childPlan) (calls []call) {
 }
 
 // TestDescriptorSweep makes each call on every number there is: it kills
-// unless the role's row has the number, and then it does not.
+// unless the role's row has the number, and then it does not. It is so under the
+// role's list alone, and under its parent's as well.
 func TestDescriptorSweep(t *testing.T) {
 	for i := range roles {
 		row := &roles[i]
 		p := plan(row.role, buildCell, "sweeps")
 		calls, numbers := sweepCalls(p), numbersSwept(p)
-		o := runParent(t, startRoot, parentPlan{Children: []childPlan{p}}).Outcomes[0]
-		got, err := results(o.Result, len(calls))
-		if err != nil {
-			t.Fatalf("%s: %v", o, err)
-		}
-		allowed := 0
-		for i, result := range got {
-			s, fd := &sweeps[i/numbers], uint64(i%numbers)
-			want, ok := "SIGSYS", result == "SIGSYS"
-			if slices.Contains(s.may(row, p.Queues), fd) {
-				allowed++
-				want, ok = "an error", strings.HasPrefix(result, "E")
+		inherited := p
+		inherited.Act += ", inherited"
+		for _, o := range runParent(t, startRoot, parentPlan{Children: []childPlan{p, inherited}, Lock: lockOpen}).Outcomes {
+			got, err := results(o.Result, len(calls))
+			if err != nil {
+				t.Fatalf("%s: %v", o, err)
 			}
-			if !ok {
-				t.Errorf("%s: %s: %s, should be %s", row.role, calls[i].what, result, want)
+			allowed := 0
+			for i, result := range got {
+				s, fd := &sweeps[i/numbers], uint64(i%numbers)
+				want, ok := "SIGSYS", result == "SIGSYS"
+				if slices.Contains(s.may(row, p.Queues), fd) {
+					allowed++
+					want, ok = "an error", strings.HasPrefix(result, "E")
+				}
+				if !ok {
+					t.Errorf("%s: %s: %s, should be %s", row.role, calls[i].what, result, want)
+				}
 			}
+			t.Logf("%s, %s: %d attempts, %d of them allowed", row.role, o.Plan.Act, len(calls), allowed)
 		}
-		t.Logf("%s: %d attempts, %d of them allowed", row.role, len(calls), allowed)
 	}
 }

@@ -19,6 +19,13 @@ type landlockAttr struct {
 	fs, net, scoped uint64
 }
 
+// The lengths of it that kernels from these ABIs on know.
+const (
+	landlockSizeV1 = 8
+	landlockSizeV4 = 16
+	landlockSizeV6 = 24
+)
+
 // Kernel constants of include/uapi/linux/landlock.h that depend on the ABI.
 const (
 	landlockFSv1  = 1<<13 - 1 // LANDLOCK_ACCESS_FS_EXECUTE .. MAKE_SYM
@@ -46,7 +53,7 @@ const (
 // denyAll is every right that a kernel of that ABI can deny, and no rule that
 // allows anything. size is the length of the structure that it knows.
 func denyAll(abi, errata int) (attr landlockAttr, size uintptr) {
-	attr.fs, size = landlockFSv1, 8
+	attr.fs, size = landlockFSv1, landlockSizeV1
 	switch {
 	case abi >= 5:
 		attr.fs = landlockFSv5
@@ -56,10 +63,10 @@ func denyAll(abi, errata int) (attr landlockAttr, size uintptr) {
 		attr.fs = landlockFSv2
 	}
 	if abi >= 4 {
-		attr.net, size = landlockNetV4, 16
+		attr.net, size = landlockNetV4, landlockSizeV4
 	}
 	if abi >= 6 {
-		attr.scoped, size = landlockScopeAbstract, 24
+		attr.scoped, size = landlockScopeAbstract, landlockSizeV6
 		if errata&landlockErratumSignal != 0 {
 			attr.scoped |= landlockScopeSignal
 		}

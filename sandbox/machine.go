@@ -15,4 +15,8 @@ type machine struct {
 	// startsWith is what the Go runtime sets its thread's base register with
 	// before anything else (runtime/sys_linux_amd64.s), "" where it is no call.
 	startsWith string
+	// startsWithWhat is its first argument.
+	startsWithWhat uint64
+	// fileStatus is the name of stat's system call.
+	fileStatus string
 }

@@ -2,4 +2,4 @@ package sandbox
 
 import "github.com/elastic/go-seccomp-bpf/arch"
 
-var native = machine{info: arch.AARCH64, clone: 0x50f00}
+var native = machine{info: arch.AARCH64, clone: 0x50f00, fileStatus: "fstatat"}

@@ -16,17 +16,19 @@ func TestNamedMemory(t *testing.T) {
 	for _, c := range []struct {
 		env   []string
 		build string
+		lock  locking
 		want  string
 	}{
-		{nil, buildEnter, "grown"},
-		{[]string{"GODEBUG=decoratemappings=1"}, buildEnter, "SIGSYS"},
-		{[]string{"GODEBUG=decoratemappings=1"}, buildNaming, "grown"},
+		{nil, buildEnter, lockFirst, "grown"},
+		{nil, buildEnter, lockOpen, "grown"},
+		{[]string{"GODEBUG=decoratemappings=1"}, buildEnter, lockOpen, "SIGSYS"},
+		{[]string{"GODEBUG=decoratemappings=1"}, buildNaming, lockOpen, "grown"},
 	} {
 		plans := allRoles(c.build, "grow")
 		for i := range plans {
 			plans[i].Env = c.env
 		}
-		r, err := tryParent(namingCommand(parentPlan{Children: plans}))
+		r, err := tryParent(namingCommand(parentPlan{Children: plans, Lock: c.lock}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +42,7 @@ func TestNamedMemory(t *testing.T) {
 
 // TestNamedMemoryOfParent is the same for the parent's list.
 func TestNamedMemoryOfParent(t *testing.T) {
-	p := parentPlan{Act: "grow", Lock: true}
+	p := parentPlan{Act: "grow"}
 	if r, err := tryParent(namingCommand(p)); err != nil || r.Result != "grown" {
 		t.Errorf("%s, %v", r.Result, err)
 	}

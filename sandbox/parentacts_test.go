@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
 )
 
 // parentActs are what the parent does at the end of its plan. The outer
 // function runs before LockParent and prepares.
-var parentActs = map[string]func() func() string{
+var parentActs = map[string]func(*parentPlan) func() string{
 	"nothing":    now(func() string { return "" }),
 	"privileges": now(parentPrivileges),
 	"load":       now(func() string { return load(loadPhase, func() { fmt.Fprintln(os.Stderr, "stop me") }) }),
@@ -24,7 +26,11 @@ var parentActs = map[string]func() func() string{
 		return "no panic"
 	}),
 	"honest": honestParent,
-	"panic":  now(func() string { panic("boom") }),
+	"execute another program": now(func() string {
+		return syscall.Exec("/bin/true", []string{"true"}, nil).Error()
+	}),
+	"why forbidden": now(func() string { return fmt.Sprintf("%q", WhyForbidden().By) }),
+	"panic":         now(func() string { panic("boom") }),
 	"second thread": now(func() string {
 		if err := parentCanary.prove(); err != nil {
 			return err.Error()
@@ -33,7 +39,9 @@ var parentActs = map[string]func() func() string{
 	}),
 }
 
-func now(f func() string) func() func() string { return func() func() string { return f } }
+func now(f func() string) func(*parentPlan) func() string {
+	return func(*parentPlan) func() string { return f }
+}
 
 // parentPrivileges is what the parent has and what it can get.
 func parentPrivileges() string {
@@ -55,7 +63,7 @@ func parentPrivileges() string {
 }
 
 // honestParent does what the parent does once it is locked.
-func honestParent() func() string {
+func honestParent(*parentPlan) func() string {
 	fail := func(err error) func() string { return func() string { return err.Error() } }
 	dir, err := os.MkdirTemp("", "egress-eddie-test")
 	if err != nil {
@@ -82,17 +90,12 @@ func honestParent() func() string {
 	if err != nil {
 		return fail(err)
 	}
-	if err := SetDumpable(true); err != nil {
-		return fail(err)
-	}
-	attr, pidfd := ChildAttr(os.Getuid(), os.Getgid(), Isolated), -1
-	attr.PidFD = &pidfd
-	pid, _, err := syscall.StartProcess("/proc/self/exe", []string{"cell", asChild, mustJSON(childPlan{Act: "hang"})},
-		&syscall.ProcAttr{Files: []uintptr{^uintptr(0), ^uintptr(0), os.Stderr.Fd(), log.Fd()}, Sys: attr})
-	if err != nil {
-		return fail(err)
-	}
 	return func() string {
+		files := []uintptr{^uintptr(0), ^uintptr(0), os.Stderr.Fd(), log.Fd()}
+		pid, pidfd, err := fork(childPlan{Role: ipc.RoleRequests, Build: buildNone, Act: "hang"}, files, own.uid, own.gid, Isolated)
+		if err != nil {
+			return err.Error()
+		}
 		again, openErr := unix.Open("/dev/null", unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o600)
 		if openErr != nil {
 			return openErr.Error()

@@ -91,11 +91,11 @@ func (d *Description) parent(lookups bool) []rule {
 	if d.Lookups = lookups; lookups {
 		d.Landlock = append(d.Landlock, permittedLines()...)
 	} else {
-		for _, r := range socketRules(true) {
+		for _, r := range socketRules(true, Isolated) {
 			d.WithLookups = append(d.WithLookups, r.name)
 		}
 	}
-	return parentRules(d.m, ownPID, lookups, Isolated)
+	return parentRules(d.m, shownIDs, lookups, Isolated)
 }
 
 // goarch: the table of architectures has the kernel's names.

@@ -99,7 +99,7 @@ func TestPrintedIsComplete(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rules := parentRules(m, ownPID, role.lookups, Isolated)
+			rules := parentRules(m, shownIDs, role.lookups, Isolated)
 			if row := rowOf(role.role); row != nil {
 				queues := 0
 				if row.queues {

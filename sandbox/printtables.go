@@ -51,7 +51,7 @@ const (
 var parentDescriptors = []Line{
 	{"0-2", kindAny, "standard input, output and error, as they were inherited"},
 	{"-", kindSocket, "the queues; control and verdict sockets of children; with selfDNSQueue, those to DNS servers until the resolver has them"},
-	{"-", kindPipe, "the standard error of each child"},
+	{"-", kindPipe, "the standard error of each child; what ends the carrying of verdicts"},
 	{"-", kindPidfd, "each child, to end it"},
 	{"-", kindFile, "the log to append to; the kernel's log and queue statistics to read"},
 	{"-", kindPoll, "the Go runtime's poller"},

@@ -25,7 +25,7 @@ const nothingBack = "setuid EPERM, setgid EPERM, setgroups EPERM, shadow true, s
 
 func TestDropFromRoot(t *testing.T) {
 	for _, user := range []string{"", "61777"} {
-		cmd := parentCommand(startRoot, parentPlan{User: user, Act: "privileges"})
+		cmd := parentCommand(startRoot, parentPlan{User: user, Act: "privileges", Lock: lockNone})
 		cmd.SysProcAttr.Credential = &syscall.Credential{Groups: []uint32{4, 27}}
 		// A descriptor as a careless shell leaves it.
 		cmd.ExtraFiles = []*os.File{os.Stdin}
@@ -52,7 +52,7 @@ func TestDropFromRoot(t *testing.T) {
 }
 
 func TestDropWithAmbient(t *testing.T) {
-	r := runParent(t, startAmbient, parentPlan{Act: "privileges"})
+	r := runParent(t, startAmbient, parentPlan{Act: "privileges", Lock: lockNone})
 	bounding := r.Result[strings.Index(r.Result, "CapBnd"):strings.Index(r.Result, "CapAmb")]
 	want := "Uid=61999,61999,61999,61999 Gid=61999,61999,61999,61999 Groups= " + onlyNetAdmin + bounding +
 		"CapAmb=0000000000000000 NoNewPrivs=1 " + nothingBack
@@ -115,29 +115,31 @@ func TestFileCapabilities(t *testing.T) {
 	if err := unix.Setxattr(path, "security.capability", fileCapability(unix.CAP_NET_ADMIN), 0); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(path, asParent, mustJSON(parentPlan{Children: allRoles(buildEnter, "honest"), Act: "privileges"}))
-	cmd.Env = []string{}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: testUID, Gid: testUID}}
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v: %s", err, stderr.String())
+	command := func(p parentPlan) *exec.Cmd {
+		cmd := exec.Command(path, asParent, mustJSON(p))
+		cmd.Env = []string{}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: testUID, Gid: testUID}}
+		return cmd
 	}
-	var r parentReport
-	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
-		t.Fatal(err)
-	}
-	for _, o := range r.Outcomes {
-		if o.Result != "did its work" {
-			t.Error(o)
+	for act, want := range map[string]string{"": "", "start again": startedAgain} {
+		r, err := tryParent(command(parentPlan{Children: allRoles(buildEnter, "honest"), Act: act}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range r.Outcomes {
+			if o.Result != "did its work" {
+				t.Error(o)
+			}
+		}
+		if len(r.Outcomes) != len(ipc.AllChildren) || r.Result != want {
+			t.Errorf("%d children, %s", len(r.Outcomes), r.Result)
 		}
 	}
-	if len(r.Outcomes) != len(ipc.AllChildren) || !strings.Contains(r.Result, onlyNetAdmin) || !strings.Contains(r.Result, nothingBack) {
-		t.Errorf("%d children, %s", len(r.Outcomes), r.Result)
+	if r, err := tryParent(command(parentPlan{Act: "privileges", Lock: lockNone})); err != nil || !strings.Contains(r.Result, onlyNetAdmin) || !strings.Contains(r.Result, nothingBack) {
+		t.Errorf("%s, %v", r.Result, err)
 	}
 	// The runtime's secure mode would hide this.
-	cmd = exec.Command(path, asParent, mustJSON(parentPlan{Act: "panic"}))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: testUID, Gid: testUID}}
+	cmd := command(parentPlan{Act: "panic"})
 	if status, stderr := failParent(t, cmd); status != "exit 2" || !strings.Contains(stderr, "panic: boom\n\ngoroutine ") {
 		t.Errorf("panic: %s: %s", status, stderr)
 	}

@@ -15,7 +15,7 @@ func TestEnterWithRaceDetector(t *testing.T) {
 	for _, role := range ipc.AllChildren {
 		plans = append(plans, plan(role, buildEnter, "honest"))
 	}
-	for _, o := range runParent(t, startRoot, parentPlan{Children: plans, Act: "short load", Lock: true}).Outcomes {
+	for _, o := range runParent(t, startRoot, parentPlan{Children: plans, Act: "short load"}).Outcomes {
 		if !o.Ready || o.Result != "did its work" {
 			t.Error(o)
 		}

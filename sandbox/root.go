@@ -15,10 +15,17 @@ const mountPoint = "/proc"
 // anything else. (A size of 0 would mean no limit.)
 const emptyRoot = "size=4k,nr_inodes=1,mode=0555"
 
+// The two kinds of mounts there are: what is mounted already becomes the
+// child's own; the empty root.
+const (
+	privateFlags = unix.MS_REC | unix.MS_PRIVATE
+	rootFlags    = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+)
+
 // privateMounts keeps what follows from showing in the host's mounts. It is
 // also the first thing for which the child needs its capabilities.
 func privateMounts() error {
-	err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+	err := unix.Mount("", "/", "", privateFlags, "")
 	if err == unix.EPERM || err == unix.EACCES {
 		return fmt.Errorf("%w: it gives no capabilities in user namespaces: %w", errLacks, err)
 	}
@@ -26,8 +33,7 @@ func privateMounts() error {
 }
 
 func mountEmptyRoot() error {
-	const flags = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount("tmpfs", mountPoint, "tmpfs", flags, emptyRoot); err != nil {
+	if err := unix.Mount("tmpfs", mountPoint, "tmpfs", rootFlags, emptyRoot); err != nil {
 		return err
 	}
 	return unix.Chdir(mountPoint)

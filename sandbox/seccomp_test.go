@@ -14,8 +14,8 @@ import (
 )
 
 var machines = []machine{
-	{info: arch.X86_64, clone: 0xd0f00, x32: 0x40000000},
-	{info: arch.AARCH64, clone: 0x50f00},
+	{info: arch.X86_64, clone: 0xd0f00, x32: 0x40000000, fileStatus: "newfstatat", startsWith: "arch_prctl", startsWithWhat: 0x1002},
+	{info: arch.AARCH64, clone: 0x50f00, fileStatus: "fstatat"},
 }
 
 // seccompData is what a filter is asked about.
@@ -118,8 +118,12 @@ type listCase struct {
 func lists(t *testing.T) (cases []listCase) {
 	t.Helper()
 	for _, m := range machines {
-		cases = append(cases, listCase{m.info.Name + "/parent", m, parentRules(m, 4711, false, Isolated)},
-			listCase{m.info.Name + "/parent with lookups", m, parentRules(m, 4711, true, Isolated)})
+		for _, lookups := range []bool{false, true} {
+			for _, in := range []Isolation{Isolated, Shared} {
+				cases = append(cases, listCase{fmt.Sprintf("%s/parent, lookups %t, isolation %d", m.info.Name, lookups, in), m,
+					parentRules(m, ids{4711, 4712, 4713}, lookups, in)})
+			}
+		}
 		for _, role := range ipc.AllChildren {
 			for _, queues := range []int{0, 1, 3, ipc.MaxQueues} {
 				if queues > 0 && !rowOf(role).queues {
@@ -188,6 +192,50 @@ func TestListsAgainstPredicate(t *testing.T) {
 				t.Fatalf("only %d questions asked", asked)
 			}
 		})
+	}
+}
+
+// TestParentsListHoldsChildrens: a child inherits its parent's list, so whatever
+// its own allows the parent's must.
+func TestParentsListHoldsChildrens(t *testing.T) {
+	asked := 0
+	for _, m := range machines {
+		for _, in := range []Isolation{Isolated, Shared} {
+			parents := parentRules(m, ids{4711, 4712, 4713}, false, in)
+			for _, role := range ipc.AllChildren {
+				p, err := profileFor(m, role, plan(role, "", "").Queues)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if in == Shared {
+					p.share(4714)
+				}
+				for _, r := range p.rules {
+					d := seccompData{number: uint32(m.info.SyscallNames[r.name]), arch: uint32(m.info.ID)}
+					base := satisfying(r)
+					if r.zero {
+						base[0] = canaryArgument
+					}
+					for arg := range uint(6) {
+						for _, v := range append(edges(p.rules, arg), base[arg]) {
+							d.args = base
+							d.args[arg] = v
+							own := d.expect(m, p.rules)
+							if own == unix.SECCOMP_RET_KILL_PROCESS || r.zero && d.args[0] != canaryArgument {
+								continue
+							}
+							asked++
+							if got := d.expect(m, parents); got != unix.SECCOMP_RET_ALLOW {
+								t.Errorf("%s/%s, isolation %d: %s%v: the parent's list answers %#x", m.info.Name, role, in, r.name, d.args, got)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	if asked < 10_000 {
+		t.Errorf("only %d questions asked", asked)
 	}
 }
 

@@ -20,7 +20,7 @@ type attempt struct {
 var (
 	attempts = append([]attempt{
 		{"root: open a file of the host", tryOpen("/etc/passwd"), []unix.Errno{unix.ENOENT, unix.EACCES}},
-		{"capabilities: mount", func() error { return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") }, []unix.Errno{unix.EPERM}},
+		{"capabilities: mount", func() error { return unix.Mount("", "/", "", privateFlags, "") }, []unix.Errno{unix.EPERM}},
 		// EAFNOSUPPORT: the service's unit forbids the family altogether.
 		{"network: a route to loopback", tryConnect, []unix.Errno{unix.ENETUNREACH, unix.EAFNOSUPPORT}},
 	}, attemptsAnywhere...)
@@ -74,7 +74,7 @@ func tryOpen(path string) func() error {
 // tryConnect asks for a route and sends nothing: connecting a UDP socket only
 // writes its address down.
 func tryConnect() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

@@ -22,17 +22,18 @@ import (
 // still kills.
 func TestSharedCell(t *testing.T) {
 	for _, s := range []start{startRoot, startAmbient} {
-		plans := allRoles(buildShared, "honest")
+		for _, o := range runParent(t, s, parentPlan{Children: allRoles(buildShared, "honest"), In: Shared}).Outcomes {
+			if !o.Ready || o.Result != "did its work" {
+				t.Errorf("%s: %s", s, o)
+			}
+		}
+		var plans []childPlan
 		for _, act := range []string{"openat", "clone newuser", "mmap executable", "kill everybody", "tgkill another", "sendto on a queue"} {
 			plans = append(plans, plan(ipc.RoleRequests, buildShared, act))
 		}
-		for _, o := range runParent(t, s, parentPlan{Children: plans}).Outcomes {
-			want := "SIGSYS"
-			if o.Plan.Act == "honest" {
-				want = "did its work"
-			}
-			if !o.Ready || o.Result != want {
-				t.Errorf("%s: should be %q: %s", s, want, o)
+		for _, o := range runParent(t, s, parentPlan{Children: plans, In: Shared, Lock: lockOpen}).Outcomes {
+			if !o.Ready || o.Result != "SIGSYS" {
+				t.Errorf("%s: should have died of SIGSYS: %s", s, o)
 			}
 		}
 	}
@@ -51,7 +52,7 @@ func TestSharedCellUnderLoad(t *testing.T) {
 // TestSharedCellAudited: an auditor calls each of them a deviation, and finds
 // nothing else.
 func TestSharedCellAudited(t *testing.T) {
-	p := parentPlan{Children: allRoles(buildShared, "hang"), Act: "nothing", Lock: true}
+	p := parentPlan{Children: allRoles(buildShared, "hang"), In: Shared}
 	for i := range p.Children {
 		p.Children[i].Leave = true
 	}
@@ -73,7 +74,7 @@ func TestListedThreads(t *testing.T) {
 		"list threads, one without": " still has {effective:4096 permitted:4096 inheritable:0}",
 		"list threads, all without": "proven",
 	} {
-		if got := runParent(t, startRoot, parentPlan{Act: act}).Result; !strings.HasSuffix(got, want) {
+		if got := runParent(t, startRoot, parentPlan{Act: act, Lock: lockNone}).Result; !strings.HasSuffix(got, want) {
 			t.Errorf("%s: %q", act, got)
 		}
 	}
@@ -82,7 +83,7 @@ func TestListedThreads(t *testing.T) {
 func init() {
 	// The parent has a capability, which the first thread alone gives away, or
 	// all do.
-	listThreads := func(drop func() error) func() func() string {
+	listThreads := func(drop func() error) func(*parentPlan) func() string {
 		return now(func() string {
 			if err := firstError(drop(), proveListedThreads()); err != nil {
 				return err.Error()
@@ -114,8 +115,17 @@ func init() {
 		}
 	}
 	parentActs["probe"] = now(dumpable())
+	// Threads it may make: the runtime can want one at any time.
+	noProcesses := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offsetNumber},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_CLONE, Jf: 3},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: offsetArgs},
+		{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: unix.CLONE_THREAD, Jt: 1},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)},
+		{Code: unix.BPF_RET, K: unix.SECCOMP_RET_ALLOW},
+	}
 	// systemd's RestrictNamespaces and container runtimes refuse so.
-	parentActs["probe without clone"] = now(dumpable(func() error { return lose(unix.SYS_CLONE) }))
+	parentActs["probe without clone"] = now(dumpable(func() error { return loadRaw(noProcesses) }))
 	// Ubuntu's AppArmor gives the namespace and no capability in it.
 	parentActs["probe without mount"] = now(dumpable(func() error { return lose(unix.SYS_MOUNT) }))
 	// A passing shortage of processes is none of these.
@@ -133,7 +143,7 @@ func TestProbeNamespaces(t *testing.T) {
 			"probe without mount":     "forbidden true: no capabilities in namespaces of its own: wait status 0x",
 			"probe without processes": "forbidden false: a process in namespaces of its own: resource temporarily unavailable",
 		} {
-			if got := runParent(t, s, parentPlan{Act: act}).Result; !strings.HasPrefix(got, want) {
+			if got := runParent(t, s, parentPlan{Act: act, Lock: lockNone}).Result; !strings.HasPrefix(got, want) {
 				t.Errorf("%s, %s: %q", s, act, got)
 			}
 		}
@@ -187,7 +197,8 @@ func TestWhyForbidden(t *testing.T) {
 		{"Debian", map[string]string{"sys/kernel/unprivileged_userns_clone": "0\n"}, "sysctl kernel.unprivileged_userns_clone is 0", "kernel.unprivileged_userns_clone=1"},
 		{"Ubuntu", map[string]string{"sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"},
 			"sysctl kernel.apparmor_restrict_unprivileged_userns is 1", "/etc/apparmor.d"},
-		{"systemd", map[string]string{"self/status": "Name:\tx\nSeccomp:\t2\n"}, "possibly a system call filter of who started this", "RestrictNamespaces="},
+		{"its own filter", map[string]string{"self/status": "Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n"}, "", "in a chroot"},
+		{"systemd", map[string]string{"self/status": "Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t2\n"}, "possibly a system call filter of who started this", "RestrictNamespaces="},
 		{"no kernel support", map[string]string{"self/ns/user": ""}, "the kernel has no user namespaces (CONFIG_USER_NS)", "use a kernel"},
 	} {
 		proc := t.TempDir()
@@ -207,7 +218,7 @@ func TestWhyForbidden(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		f := whyForbidden(proc)
+		f := whyForbidden(proc, 1)
 		if strings.Join(f.By, "; ") != c.by || !strings.Contains(f.Hint, c.hint) {
 			t.Errorf("%s: %+v", c.what, f)
 		}

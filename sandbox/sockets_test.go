@@ -19,15 +19,30 @@ const (
 // resolverLanding is where a new one lands; nothing is open there later.
 const resolverLanding = 4
 
+// socketsFor makes the two sockets of each child that is given any. A parent that
+// is locked could not: it binds no socket.
+func socketsFor(children []childPlan) ([][]int, error) {
+	sockets := make([][]int, len(children))
+	for i, c := range children {
+		if row := rowOf(c.Role); row == nil || row.sockets == 0 {
+			continue
+		}
+		for _, kind := range []int{unix.SOCK_DGRAM, unix.SOCK_STREAM} {
+			fd, err := socketToItself(kind)
+			if err != nil {
+				return nil, err
+			}
+			sockets[i] = append(sockets[i], fd)
+		}
+	}
+	return sockets, nil
+}
+
 // sendSockets gives a child sockets as the parent of a tree does: one with the
 // first word, another with the next.
-func sendSockets(control int) error {
-	for _, kind := range []int{unix.SOCK_DGRAM, unix.SOCK_STREAM} {
-		fd, err := socketToItself(kind)
-		if err != nil {
-			return err
-		}
-		err = unix.Sendmsg(control, []byte(firstWord), unix.UnixRights(fd), nil, 0)
+func sendSockets(control int, sockets []int) error {
+	for _, fd := range sockets {
+		err := unix.Sendmsg(control, []byte(firstWord), unix.UnixRights(fd), nil, unix.MSG_DONTWAIT)
 		if err := errors.Join(err, unix.Close(fd)); err != nil {
 			return err
 		}

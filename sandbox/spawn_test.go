@@ -21,12 +21,52 @@ import (
 // left are the children that were left to themselves.
 var left []Started
 
+// pidfds are theirs.
+var pidfds = map[int]int{}
+
 // firstWord waits for every child on its control socket.
 const firstWord = "policy"
 
+// starter is a thread that starts children, as the real parent's does. ahead is
+// another one, which does not stand behind the main one. NB: both are there before
+// the parent locks itself, as each thread then has a Landlock domain of its own.
+var starter, ahead chan func()
+
+func newStarters() error {
+	var err1, err2 error
+	starter, err1 = newStarter(StandBehind)
+	ahead, err2 = newStarter(func() error { return nil })
+	return errors.Join(err1, err2)
+}
+
+func newStarter(prepare func() error) (chan func(), error) {
+	work, ready := make(chan func()), make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocks it
+		ready <- prepare()
+		for f := range work {
+			f()
+		}
+	}()
+	return work, <-ready
+}
+
+// onThread runs f there, with the process dumpable for that long.
+func onThread(thread chan func(), f func() error) error {
+	done := make(chan error)
+	thread <- func() {
+		err := SetDumpable(true)
+		if err == nil {
+			err = f()
+		}
+		done <- errors.Join(err, SetDumpable(false))
+	}
+	return <-done
+}
+
 // startChild starts a child with exactly the descriptors of its role, and
 // waits for its end.
-func startChild(c childPlan, uid, gid int) (outcome, error) {
+func startChild(c childPlan, sockets []int, uid, gid int, in Isolation) (outcome, error) {
 	o := outcome{Plan: c}
 	p, err := profileOf(c.Role, c.Queues)
 	if err != nil {
@@ -37,19 +77,17 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 		files[i] = ^uintptr(0)
 	}
 	peers := map[int]int{}
+	var theirs []int
 	for _, fd := range p.held() {
 		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			return o, err
 		}
-		// Away from the numbers that files will be given.
-		if pair[0], err = unix.FcntlInt(uintptr(pair[0]), unix.F_DUPFD_CLOEXEC, 100); err != nil {
-			return o, err
-		}
 		peers[fd], files[fd] = pair[0], uintptr(pair[1])
+		theirs = append(theirs, pair[1])
 	}
-	if p.passes != nil {
-		err = sendSockets(peers[ipc.FDControl])
+	if len(sockets) > 0 {
+		err = sendSockets(peers[ipc.FDControl], sockets)
 	} else {
 		_, err = unix.Write(peers[ipc.FDControl], []byte(firstWord))
 	}
@@ -57,67 +95,34 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 		return o, err
 	}
 	if c.Given != 0 {
-		given, err := unix.FcntlInt(uintptr(c.Given), unix.F_DUPFD_CLOEXEC, 100)
-		if err := errors.Join(err, unix.Close(int(files[ipc.FDQueues]))); err != nil {
-			return o, err
-		}
-		files[ipc.FDQueues] = uintptr(given)
+		files[ipc.FDQueues] = uintptr(c.Given)
 	}
 	var errPipe [2]int
 	if err := unix.Pipe2(errPipe[:], unix.O_CLOEXEC); err != nil {
 		return o, err
 	}
-	files[ipc.FDStderr] = uintptr(errPipe[1])
+	theirs, files[ipc.FDStderr] = append(theirs, errPipe[1]), uintptr(errPipe[1])
 	if c.Build == buildStrays {
 		files[1] = files[ipc.FDControl]
 		files[12] = files[ipc.FDControl]
 		files = append(files, files[ipc.FDControl], ^uintptr(0), files[ipc.FDControl])
 	}
-	if err := SetDumpable(true); err != nil {
-		return o, err
-	}
-	in := Isolated
-	if c.Build == buildShared {
-		in = Shared
-	}
-	attr := ChildAttr(uid, gid, in)
-	if f, ok := flaws[c.Build]; ok {
-		attr.Cloneflags &^= f.notOwn
-		if f.asRoot {
-			attr.UidMappings[0].ContainerID, attr.GidMappings[0].ContainerID = 0, 0
-			attr.Credential = &syscall.Credential{NoSetGroups: true}
-		}
-	}
-	args := []string{"egress-eddie", string(c.Role), strconv.Itoa(c.Queues)}
-	if in == Shared {
-		args = append(args, SharedWord)
-	}
-	fork := func() (err error) {
-		o.PID, err = syscall.ForkExec("/proc/self/exe", append(args, mustJSON(c)), &syscall.ProcAttr{
-			Env: append([]string{"SECRET=1"}, c.Env...), Files: files, Sys: attr,
-		})
-		return err
-	}
-	if flaws[c.Build].ahead {
-		err = fork()
-	} else {
-		err = fromBehind(fork)
-	}
-	if err := errors.Join(err, SetDumpable(false)); err != nil {
+	o.PID, o.pidfd, err = fork(c, files, uid, gid, in)
+	if err != nil {
 		return o, fmt.Errorf("start: %w", err)
 	}
-	for fd, child := range files {
-		if child != ^uintptr(0) && (fd < ipc.FDQueues+c.Queues) && fd != 1 && fd != 12 {
-			if err := unix.Close(int(child)); err != nil {
-				return o, err
-			}
+	for _, fd := range theirs {
+		if err := unix.Close(fd); err != nil {
+			return o, err
 		}
 	}
 	if c.Leave {
 		left = append(left, Started{Role: c.Role, Queues: c.Queues, PID: o.PID})
+		pidfds[o.PID] = o.pidfd
 		return o, readReady(peers[ipc.FDControl])
 	}
 	defer func() {
+		_ = unix.Close(o.pidfd)
 		for _, fd := range peers {
 			_ = unix.Close(fd)
 		}
@@ -125,19 +130,31 @@ func startChild(c childPlan, uid, gid int) (outcome, error) {
 	return o, o.watch(peers[ipc.FDControl], errPipe[0])
 }
 
-// fromBehind forks on a thread that stands behind the main one and never ends.
-func fromBehind(fork func() error) error {
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		err := StandBehind()
-		if err == nil {
-			err = fork()
+// fork starts the process.
+func fork(c childPlan, files []uintptr, uid, gid int, in Isolation) (pid, pidfd int, err error) {
+	attr, thread := ChildAttr(uid, gid, in), starter
+	attr.PidFD = &pidfd
+	if f, ok := flaws[c.Build]; ok {
+		attr.Cloneflags &^= f.notOwn
+		if f.asRoot {
+			attr.UidMappings[0].ContainerID, attr.GidMappings[0].ContainerID = 0, 0
+			attr.Credential = &syscall.Credential{NoSetGroups: true}
 		}
-		done <- err
-		select {}
-	}()
-	return <-done
+		if f.ahead {
+			thread = ahead
+		}
+	}
+	args := []string{"egress-eddie", string(c.Role), strconv.Itoa(c.Queues)}
+	if in == Shared {
+		args = append(args, SharedWord)
+	}
+	err = onThread(thread, func() (err error) {
+		pid, _, err = syscall.StartProcess("/proc/self/exe", append(args, mustJSON(c)), &syscall.ProcAttr{
+			Env: append([]string{"SECRET=1"}, c.Env...), Files: files, Sys: attr,
+		})
+		return err
+	})
+	return pid, pidfd, err
 }
 
 func readReady(control int) error {
@@ -196,11 +213,11 @@ func (o *outcome) listen(control int) (said []string, err error) {
 		case "ready":
 			o.Ready = true
 		case "terminate me":
-			if err := unix.Kill(o.PID, unix.SIGTERM); err != nil {
+			if err := o.signal(unix.SIGTERM); err != nil {
 				return nil, err
 			}
 		case "stop me":
-			if err := stopAndContinue(o.PID); err != nil {
+			if err := stopAndContinue(o.PID, o.signal); err != nil {
 				return nil, err
 			}
 			o.Stops++
@@ -210,28 +227,29 @@ func (o *outcome) listen(control int) (said []string, err error) {
 	}
 }
 
+func (o *outcome) signal(s unix.Signal) error { return unix.PidfdSendSignal(o.pidfd, s, nil, 0) }
+
 // stopAndContinue stops a process, waits until it has stopped, and lets it go
-// on. What a death leaves to be waited for stays there.
-func stopAndContinue(pid int) error {
-	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+// on.
+func stopAndContinue(pid int, signal func(unix.Signal) error) error {
+	if err := signal(unix.SIGSTOP); err != nil {
 		return err
 	}
-	const cldStopped = 5 // CLD_STOPPED
-	var info unix.Siginfo
 	for {
-		err := unix.Waitid(unix.P_PID, pid, &info, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil)
-		if err == nil {
-			break
-		}
-		if err != unix.EINTR {
+		status, err := readStatus(procPath(pid, "status"))
+		if err != nil {
 			return err
 		}
-	}
-	if info.Code != cldStopped {
-		return errors.New("it ended instead of stopping")
+		if strings.HasPrefix(status["State"], "T") {
+			break
+		}
+		if strings.HasPrefix(status["State"], "Z") {
+			return errors.New("it ended instead of stopping")
+		}
+		time.Sleep(time.Millisecond)
 	}
 	time.Sleep(30 * time.Millisecond) // sleeps and waits run out meanwhile
-	return unix.Kill(pid, unix.SIGCONT)
+	return signal(unix.SIGCONT)
 }
 
 // childMain never uses package os for output: its files ask fcntl first.

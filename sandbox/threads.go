@@ -52,8 +52,8 @@ func proveNoNewPrivs() error {
 // SetDumpable makes the process dumpable or not. A parent that is not root
 // must be dumpable while it starts a child, else the kernel refuses it the
 // child's uid_map (proc(5)); the rest of the time it must not be, so that
-// nobody of the same uid can look into it or trace it. A seccomp list
-// forbids the change after LockParent and Enter.
+// nobody of the same uid can look into it or trace it. A child's own list forbids
+// the change; the parent's cannot, since it starts children under it.
 //
 // NB: of the parent only. A process of the same uid outside owns a child's
 // user namespace and so has every capability in it, which counts for more than

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -12,18 +13,25 @@ import (
 
 func init() {
 	parentActs["verify"] = now(func() string {
-		if err := Verify(left); err != nil {
+		if err := verifyLeft(); err != nil {
 			return err.Error()
 		}
 		return "all in their cells"
 	})
+	parentActs["verify on another thread"] = now(func() string { return fmt.Sprint(Verify(left)) })
 }
+
+func verifyLeft() error { return onThread(starter, func() error { return Verify(left) }) }
 
 // verified is what a parent says of its children, of which the request parser
 // is built as said.
 func verified(t *testing.T, start func(parentPlan) *exec.Cmd, build string) string {
 	t.Helper()
-	p := parentPlan{Children: allRoles(buildEnter, "hang"), Act: "verify", Flawed: build == "flaw: no_new_privs on a few"}
+	f := flaws[build]
+	p := parentPlan{Children: allRoles(buildEnter, "hang"), Act: "verify", Lock: f.lock(), Flawed: f.unheard}
+	if f.unheard || f.ahead { // a parent in a Landlock domain sees nothing of who was not born in it
+		p.Lock = lockNone
+	}
 	for i := range p.Children {
 		p.Children[i].Leave = true
 		if p.Children[i].Role == roleOf(build) {
@@ -47,6 +55,22 @@ func TestVerify(t *testing.T) {
 		if got := verified(t, start, buildEnter); got != "all in their cells" {
 			t.Errorf("%s: %s", name, got)
 		}
+	}
+}
+
+// TestVerifyOnAnotherThread: where there is anything that a Landlock domain of the
+// parent's can deny, the thread that did not start a child cannot look at it, and
+// says so.
+func TestVerifyOnAnotherThread(t *testing.T) {
+	p := parentPlan{Children: allRoles(buildEnter, "hang"), Act: "verify on another thread"}
+	for i := range p.Children {
+		p.Children[i].Leave = true
+	}
+	got := runParent(t, startRoot, p).Result
+	if abi, _, err := landlockVersion(); err != nil || abi < 4 {
+		t.Logf("Landlock's ABI is %d, %v: %s", abi, err, got)
+	} else if !strings.HasPrefix(got, "verifying the cells: ") || !strings.Contains(got, "permission denied") {
+		t.Errorf("it says %q", got)
 	}
 }
 
@@ -81,7 +105,7 @@ func TestVerifyFinds(t *testing.T) {
 // taken for a child's own.
 func TestVerifyUnderFilter(t *testing.T) {
 	for _, build := range []string{"flaw: no filter", "flaw: filter on one thread", "flaw: no_new_privs on a few"} {
-		if got := verified(t, namingCommand, build); !strings.Contains(got, `number of filters is "1", should be "2", on `) {
+		if got := verified(t, namingCommand, build); !strings.Contains(got, `number of filters is "2", should be "3", on `) {
 			t.Errorf("%s: %s", build, got)
 		}
 	}

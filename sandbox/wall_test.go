@@ -175,7 +175,11 @@ func waiting() (string, error) {
 func wallChild(role ipc.Role, build, act string, fd int) (outcome, error) {
 	p := plan(role, build, act)
 	p.Given = 3
-	cmd := parentCommand(startRoot, parentPlan{Children: []childPlan{p}})
+	tree := parentPlan{Children: []childPlan{p}}
+	if build == buildCell {
+		tree.Lock = lockOpen // it has lost all its filters
+	}
+	cmd := parentCommand(startRoot, tree)
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return outcome{}, err
