@@ -59,7 +59,7 @@ func TestOwnedNoCell(t *testing.T) {
 			}
 			line := l.daemon.sees(t, "stopped", fields{"@level": "error", "status": 70})
 			if text := line.text("error"); !strings.HasPrefix(text, string(role)+" (pid ") ||
-				!strings.Contains(text, " is not in its cell: ") || !strings.Contains(text, `seccomp mode is "0"`) {
+				!strings.Contains(text, " is not in its cell: ") || !strings.Contains(text, `number of filters is "1", should be "2"`) {
 				t.Errorf("the log says %q", text)
 			}
 			l.daemon.never(t, "filtering", nil)

@@ -52,7 +52,7 @@ func TestForbiddenSyscallOfParent(t *testing.T) {
 	l := opened(t, f)
 	p := l.daemon.processes(t)
 	l.daemon.expectExit(-1)
-	if err := force(p.parent, unix.SYS_EXECVE); err != nil {
+	if err := force(p.parent, unix.SYS_PTRACE); err != nil {
 		t.Fatal(err)
 	}
 	p.goneWithin(t, orphansFor)
