@@ -3,6 +3,7 @@ package ipc
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 )
 
 // Signal is what a child tells the parent over its control socket: one
@@ -19,8 +20,13 @@ const (
 	SignalLoaded
 	// SignalInForce: the later one is in force in the trafficworker too.
 	SignalInForce
+	// SignalAlive: it still takes its turns, said every AliveEvery.
+	SignalAlive
 	signalEnd
 )
+
+// AliveEvery is how often a child that has its policy says that it is alive.
+const AliveEvery = 500 * time.Millisecond
 
 // SignalSize is the size of a signal's packet in octets.
 const SignalSize = 4

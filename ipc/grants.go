@@ -17,8 +17,8 @@ const (
 // GrantsKind is what a message of grants does. Zero is invalid.
 type GrantsKind uint8
 
-// The kinds. An answer only ever opens; the others are for a policy that has
-// changed, and come in this order.
+// The kinds. An answer only ever opens. Change, Keep and Done are for a policy
+// that has changed, and come in this order.
 const (
 	// GrantsOpen opens the addresses until an instant. It only extends: an
 	// address that is already open for longer stays so.
@@ -36,6 +36,9 @@ const (
 	// what they lead to was opened before this. Until is until when nobody need
 	// ask again, 0 if there was no room to look all of it up.
 	GrantsSettled
+	// GrantsAll comes once, after what was open already when the trafficworker
+	// started: from here on it may judge.
+	GrantsAll
 	grantsKindEnd
 )
 
@@ -65,9 +68,9 @@ func (g *Grants) Validate() error {
 		if g.Until < 0 || g.Port != (Port{}) {
 			return errors.New("settled addresses with a port, or settled before the boot")
 		}
-	case GrantsChange, GrantsDone:
+	case GrantsChange, GrantsDone, GrantsAll:
 		if *g != (Grants{Kind: g.Kind}) {
-			return errors.New("the beginning or end of a change, with grants")
+			return errors.New("a beginning or an end, with grants")
 		}
 		return nil
 	default:

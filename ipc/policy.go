@@ -84,6 +84,9 @@ const (
 	// PolicySocket is no part of a policy: it answers a request for a Socket, in
 	// their order, with a descriptor, or without if it could not be made.
 	PolicySocket
+	// PolicyEdge is no part of a policy: it comes with a descriptor, the edge that
+	// takes the place of one whose other end was a process that has ended.
+	PolicyEdge
 	policyKindEnd
 )
 
@@ -102,6 +105,7 @@ type PolicyItem struct {
 	Server   Address     // PolicyServer
 	Address  AllowedAddress
 	Socket   Socket // PolicySocket
+	Edge     uint32 // PolicyEdge: the number of the descriptor that it takes
 }
 
 // PortsAt are the ports of the name At in a list.
@@ -204,6 +208,11 @@ func (p *PolicyItem) Validate() error {
 		return nil
 	case PolicySocket:
 		return p.Socket.validate()
+	case PolicyEdge:
+		if p.Edge >= FDQueues {
+			return fmt.Errorf("edge %d", p.Edge)
+		}
+		return nil
 	case PolicyQueue:
 		if p.Queue.Handle == 0 || p.Queue.Kind == 0 || p.Queue.Kind >= queueKindEnd || p.Queue.Slot >= MaxQueues {
 			return fmt.Errorf("queue %+v", p.Queue)

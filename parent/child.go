@@ -6,7 +6,10 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,8 +37,33 @@ type child struct {
 
 	owedLog bool // it has not been given the log that took the old one's place
 
-	gone chan struct{} // closed when it is dead
-	dead bool          // its death has been taken note of
+	stage stage
+	due   time.Time    // by when it must have reached the next stage
+	heard atomic.Int64 // when it last said that it is alive, by clock
+	wrong error        // for what it is being ended
+	gate  *watchedGate // nil for a role that gives no verdicts
+	ends  []edgeEnd    // of its edges, for neighbours that do not have them yet
+
+	busy sync.WaitGroup // who uses its descriptors, but for the gate
+	gone chan struct{}  // closed when it is dead
+	dead bool           // its death has been taken note of
+}
+
+// stage is how far a child has come.
+type stage uint8
+
+const (
+	building stage = iota // its cell
+	loading               // its policy
+	working
+)
+
+// edgeEnd is the end of an edge that a neighbour shall have under a number. It
+// is closed when it was handed over.
+type edgeEnd struct {
+	of     ipc.Role
+	number int
+	fd     int
 }
 
 // identity is what all children have in common.
@@ -129,6 +157,25 @@ func layout(files map[int]int, queues []int) []uintptr {
 		table[ipc.FDQueues+i] = uintptr(fd)
 	}
 	return table
+}
+
+// release closes what this process has of a child that is dead. NB: when nobody
+// begins to use it any more.
+func (c *child) release() {
+	c.busy.Wait()
+	fds := []int{c.control, c.pidfd}
+	if c.gate != nil {
+		<-c.gate.over
+		fds = append(fds, c.verdicts)
+	}
+	for _, e := range c.ends {
+		fds = append(fds, e.fd)
+	}
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+	c.stderr.Close()
+	c.control, c.pidfd, c.verdicts, c.ends = -1, -1, -1, nil
 }
 
 // kill ends the child at once. A child that is gone already is no error.

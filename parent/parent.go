@@ -137,6 +137,10 @@ type daemon struct {
 	changed bool // SIGHUP came before there was a policy to change
 	reload  *reload
 	read    chan reading
+
+	policies map[ipc.Role]*ipc.Policy // of those that may be started again
+	deaths   map[ipc.Role][]time.Time // within deathsWithin
+	checked  time.Duration            // when checkChildren was called last, by monotonic
 }
 
 // readyFor is how long the children may take to build their cells, loadFor
@@ -174,11 +178,15 @@ func (d *daemon) run(s signals) error {
 	if err != nil {
 		return d.end(err)
 	}
-	d.tree.watch()
+	for _, c := range d.tree.children {
+		if err := d.tree.watch(c); err != nil {
+			return d.end(err)
+		}
+	}
 	if err := d.await(ipc.SignalReady, readyFor, s); err != nil {
 		return d.end(err)
 	}
-	if err := d.tree.verify(); err != nil {
+	if err := d.tree.verify(d.tree.children...); err != nil {
 		return d.end(err)
 	}
 	d.sendPolicies()
@@ -239,19 +247,30 @@ func (d *daemon) told(err error) {
 // child that does not read must not keep the parent from hearing of anything
 // else.
 func (d *daemon) sendPolicies() {
+	d.policies, d.deaths = map[ipc.Role]*ipc.Policy{}, map[ipc.Role][]time.Time{}
 	for _, c := range d.tree.children {
-		d.sendPolicy(c, d.config)
+		p := d.policyOf(c.role, d.config)
+		if startsAgain(c.role) {
+			d.policies[c.role] = p
+		}
+		d.send(c, p)
 	}
 }
 
-func (d *daemon) sendPolicy(c *child, from *config.Config) {
+func (d *daemon) policyOf(role ipc.Role, from *config.Config) *ipc.Policy {
 	queues := make([]ipc.Queue, len(d.tree.queues))
 	for i, q := range d.tree.queues {
 		queues[i] = q.Queue
 	}
-	policy := policyFor(c.role, from, d.options, d.json, d.target.journal, queues)
+	return policyFor(role, from, d.options, d.json, d.target.journal, queues)
+}
+
+func (d *daemon) send(c *child, policy *ipc.Policy) {
+	c.busy.Add(1)
 	go func() {
-		if err := sendItems(c, policy.Items()); err != nil {
+		err := sendItems(c, policy.Items())
+		c.busy.Done()
+		if err != nil {
 			d.tree.events <- event{child: c, err: fmt.Errorf("sending the policy: %w", err)}
 		}
 	}()

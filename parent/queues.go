@@ -209,17 +209,25 @@ func (q *openQueue) shut() error {
 	return sendToKernel(q.fd, shutMessages(q.Number))
 }
 
-// shutMessages: packet ids rise by one from 1 and wrap, and a batch verdict
-// goes through what is held, oldest first, and stops at the first id above
+func shutMessages(number uint16) []byte {
+	return appendDropAll(paramsMessage(number, copyNone, 0), number)
+}
+
+// appendDropAll appends verdicts for all that a queue holds. Packet ids rise by
+// one from 1 and wrap, and a batch verdict goes through what is held, oldest first, and stops at the first id above
 // its own in serial arithmetic (nfq_cmp_id in nfnetlink_queue.c). Two of them
 // half the number space apart cover every id there can be, and the first once
 // more what begins in the second's half and wraps into its own.
-func shutMessages(number uint16) []byte {
-	b := paramsMessage(number, copyNone, 0)
+func appendDropAll(b []byte, number uint16) []byte {
 	for _, id := range []uint32{1 << 30, 3 << 30, 1 << 30} {
 		b = appendVerdict(b, msgVerdictBatch, number, kernelDrop, id)
 	}
 	return b
+}
+
+// dropHeld makes the kernel drop what it holds, read by somebody or not.
+func (q *openQueue) dropHeld() error {
+	return sendToKernel(q.fd, appendDropAll(nil, q.Number))
 }
 
 // owner names who has a queue that is taken, where the kernel shows it: the

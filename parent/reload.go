@@ -29,6 +29,45 @@ type reload struct {
 	missing map[signalOf]bool
 	limit   *time.Timer
 	again   bool // asked for once more meanwhile
+
+	step    step
+	waiting *child // a trafficworker that is dead, and whose successor shall have the new policy
+}
+
+// step is how far a reload has come.
+type step uint8
+
+const (
+	stepReads   step = iota // the file, or waits until every child works
+	stepTraffic             // the trafficworker takes it
+	stepHolder              // the holder does, and tells the trafficworker
+)
+
+// holds reports whether a role must not be started again now: which policy it
+// would have to have is not settled.
+func (r *reload) holds(role ipc.Role) bool {
+	return r != nil && r.step == stepHolder && role == ipc.RoleTraffic
+}
+
+// loads reports whether a role may be silent, since it takes a policy.
+func (r *reload) loads(role ipc.Role) bool {
+	return r != nil && r.missing[signalOf{role, ipc.SignalLoaded}]
+}
+
+// lost takes note of a death. Nothing is waited for from who is dead; over says
+// that this was all.
+func (r *reload) lost(role ipc.Role) (over bool) {
+	if r == nil || role != ipc.RoleTraffic {
+		return false
+	}
+	switch r.step {
+	case stepTraffic: // its successor has the old policy, and is told anew
+		r.step, r.missing = stepReads, nil
+	case stepHolder: // its successor has the new one from the start
+		delete(r.missing, signalOf{ipc.RoleTraffic, ipc.SignalInForce})
+		return len(r.missing) == 0
+	}
+	return false
 }
 
 // signalOf is what is waited for, and from whom.
@@ -79,6 +118,16 @@ func (d *daemon) haveRead(r reading) {
 		d.log.Warn(w)
 	}
 	d.reload.config = r.config
+	d.goOnReloading()
+}
+
+// goOnReloading hands out a file that was read, when there is one and every
+// child works.
+func (d *daemon) goOnReloading() {
+	if d.reload == nil || d.reload.config == nil || d.reload.step != stepReads || !d.tree.allWork() {
+		return
+	}
+	d.reload.step = stepTraffic
 	d.change(ipc.RoleTraffic, ipc.SignalLoaded)
 }
 
@@ -100,21 +149,36 @@ func (d *daemon) change(role ipc.Role, signals ...ipc.Signal) {
 	for _, s := range signals {
 		d.reload.missing[signalOf{role, s}] = true
 	}
-	for _, c := range d.tree.children {
-		if c.role == role {
-			d.sendPolicy(c, d.reload.config)
-		}
-	}
+	d.send(d.tree.child(role), d.policyOf(role, d.reload.config))
 }
 
-// hears takes what a child says while it is supervised: nothing, but for what
-// a reload waits for.
+// hears takes what has become of a child, or what it says: while it works
+// nothing, but for what a reload waits for.
 func (d *daemon) hears(e event) error {
-	what := signalOf{e.child.role, e.signal}
-	if d.reload == nil || e.died != nil || e.err != nil || !d.reload.missing[what] {
+	c := e.child
+	what := signalOf{c.role, e.signal}
+	switch {
+	case e.again:
+		return d.startAgain(c)
+	case e.died != nil && e.err == nil:
+		return d.fell(c, e.died)
+	case e.died != nil: // the kernel does not say how
 		return d.failure(e)
+	case e.err != nil:
+		return d.endChild(c, e.err)
+	case c.dead || c.wrong != nil: // said before
+		return nil
+	case c.stage != working:
+		return d.comesUp(c, e.signal)
+	case d.reload == nil || !d.reload.missing[what]:
+		return d.endChild(c, fmt.Errorf("%w: signal %d out of turn", errProtocol, e.signal))
 	}
 	delete(d.reload.missing, what)
+	return d.reloads(what)
+}
+
+// reloads goes on after something that a reload has waited for.
+func (d *daemon) reloads(what signalOf) error {
 	switch {
 	case len(d.reload.missing) > 0:
 	case what.role == ipc.RoleTraffic && what.signal == ipc.SignalLoaded:
@@ -122,11 +186,23 @@ func (d *daemon) hears(e event) error {
 		if d.tree.servers != nil { // NB: before the holder has anything asked by it
 			d.tree.servers.change(d.reload.config.SelfMark, d.reload.config.Servers)
 		}
+		d.reload.step = stepHolder
 		d.change(ipc.RoleAllowlist, ipc.SignalLoaded)
 		d.reload.missing[signalOf{ipc.RoleTraffic, ipc.SignalInForce}] = true
 	default:
-		d.log.Info("configuration reloaded", "filters", len(d.reload.config.Filters))
-		d.endReload(stateReady)
+		return d.reloaded()
+	}
+	return nil
+}
+
+// reloaded ends a reload. It is in force in the trafficworker, or there is none.
+func (d *daemon) reloaded() error {
+	r := d.reload
+	d.policies[ipc.RoleTraffic] = d.policyOf(ipc.RoleTraffic, r.config)
+	d.log.Info("configuration reloaded", "filters", len(r.config.Filters))
+	d.endReload(stateReady)
+	if r.waiting != nil {
+		return d.startAgain(r.waiting)
 	}
 	return nil
 }

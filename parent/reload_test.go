@@ -1,6 +1,7 @@
 package parent
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -138,13 +139,17 @@ func reloader(t *testing.T, text string) (d *daemon, traffic, holder *child, sen
 		read:    make(chan reading, 1),
 		notify:  &notifier{fd: -1},
 		target:  &logTarget{fd: -1},
-		log:     logging.New(int(null.Fd()), logging.Options{}),
-		tree:    tree{queues: openOf(t, twoFilters), events: make(chan event, 8)},
+
+		policies: map[ipc.Role]*ipc.Policy{},
+		deaths:   map[ipc.Role][]time.Time{},
+		log:      logging.New(int(null.Fd()), logging.Options{}),
+		tree:     tree{queues: openOf(t, twoFilters), events: make(chan event, 8)},
 	}
 	t.Cleanup(func() { d.log.Close(time.Second) })
 	sent = map[*child]<-chan *ipc.Policy{}
 	for _, role := range []ipc.Role{ipc.RoleTraffic, ipc.RoleAllowlist, ipc.RoleRequests} {
 		c, theirs := mute(t, role)
+		c.stage = working
 		d.tree.children = append(d.tree.children, c)
 		sent[c] = policies(t, theirs)
 	}
@@ -228,7 +233,7 @@ func TestReload(t *testing.T) {
 }
 
 // TestReloadProtocol: what a child says while it is not asked, twice, or in
-// another's place ends the tree.
+// another's place ends it.
 func TestReloadProtocol(t *testing.T) {
 	signals := []ipc.Signal{ipc.SignalReady, ipc.SignalLoaded, ipc.SignalInForce}
 	refuses := func(d *daemon, but ...signalOf) {
@@ -238,9 +243,11 @@ func TestReloadProtocol(t *testing.T) {
 				if slices.Contains(but, signalOf{c.role, s}) {
 					continue
 				}
-				if err := d.hears(event{child: c, signal: s}); exit.Code(err) != exit.Software || !strings.Contains(err.Error(), "out of turn") {
-					t.Errorf("%s, signal %d: %v", c.role, s, err)
+				says(t, d, c, s)
+				if !errors.Is(c.wrong, errProtocol) || !strings.Contains(c.wrong.Error(), "out of turn") {
+					t.Errorf("%s, signal %d: %v", c.role, s, c.wrong)
 				}
+				c.wrong = nil
 			}
 		}
 	}

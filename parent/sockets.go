@@ -78,7 +78,11 @@ func (s *serverSockets) answer(c *child, sender *ipc.Sender[ipc.PolicyItem], pac
 	if err != nil {
 		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
-	<-s.open
+	select {
+	case <-s.open:
+	case <-c.gone:
+		return nil
+	}
 	for {
 		wait, ok := s.bucket.Take(ipc.Now())
 		if ok {

@@ -31,6 +31,7 @@ func resolverOf(t *testing.T, s *serverSockets) (theirs int, events chan event) 
 func listenTo(t *testing.T, c *child, theirs int, s *serverSockets) chan event {
 	tr := &tree{events: make(chan event, 8), servers: s}
 	done := make(chan struct{})
+	c.busy.Add(1)
 	go func() { defer close(done); tr.watchControl(c) }()
 	t.Cleanup(func() { // NB: its numbers are somebody else's next
 		close(c.gone)
@@ -189,6 +190,7 @@ func TestSocketRequestsRefused(t *testing.T) {
 	// Nobody else may ask for one.
 	c, theirs := mute(t, ipc.RoleTraffic)
 	tr := &tree{events: make(chan event, 1), servers: testSockets("127.0.0.53")}
+	c.busy.Add(1)
 	go tr.watchControl(c)
 	if err := ipc.SendPacket(theirs, ipc.AppendSocket(nil, ipc.Socket{Proto: ipc.ProtoUDP})); err != nil {
 		t.Fatal(err)

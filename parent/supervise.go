@@ -74,8 +74,14 @@ func (d *daemon) supervise(s signals) error {
 	if d.changed {
 		d.startReload()
 	}
-	tick := time.NewTicker(time.Second)
+	for _, c := range d.tree.children {
+		c.stage = working
+		c.heard.Store(int64(monotonic()))
+	}
+	d.checked = monotonic()
+	tick, check := time.NewTicker(time.Second), time.NewTicker(checkEvery)
 	defer tick.Stop()
+	defer check.Stop()
 	beats, stopBeats := d.notify.beats()
 	defer stopBeats()
 	for {
@@ -96,6 +102,11 @@ func (d *daemon) supervise(s signals) error {
 			d.haveRead(r)
 		case <-d.reload.expired():
 			return d.tooLong()
+		case <-check.C:
+			d.handOverEdges()
+			if err := d.checkChildren(); err != nil {
+				return err
+			}
 		case <-tick.C:
 			d.reportDrops()
 			d.handOverLog()
@@ -136,7 +147,7 @@ func (d *daemon) reopenLog() {
 func (d *daemon) handOverLog() {
 	owed, left := 0, 0
 	for _, c := range d.tree.children {
-		if !c.owedLog {
+		if !c.owedLog || c.dead {
 			continue
 		}
 		owed++
@@ -160,12 +171,7 @@ func (d *daemon) failure(e event) error {
 	switch {
 	case e.died != nil && e.err == nil:
 		e.child.dead = true
-		how := e.died.how(e.child.pid, d.kernel)
-		d.log.Error("died", "role", string(e.child.role), "pid", e.child.pid, "how", how)
-		for _, line := range e.died.lines() {
-			d.log.Error("last words", "role", string(e.child.role), "line", line)
-		}
-		return deathError(e.child, e.died, how)
+		return deathError(e.child, e.died, d.mourn(e.child, e.died))
 	case e.err != nil:
 		return exit.Errorf(exit.Software, "%s (pid %d): %w", e.child.role, e.child.pid, e.err)
 	}

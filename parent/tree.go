@@ -13,14 +13,17 @@ import (
 	"github.com/capnspacehook/egress-eddie/sandbox"
 )
 
-// edges is the topology: every socketpair between two children, who has which
-// end under which number, and whether that end is polled.
-var edges = []struct {
+// edge is a socketpair between two children.
+type edge struct {
 	from, to           ipc.Role
 	fd                 int
 	fromPolls, toPolls bool
 	buffer             int // octets that may wait on it; the kernel doubles that (socket(7))
-}{
+}
+
+// edges is the topology: every socketpair between two children, who has which
+// end under which number, and whether that end is polled.
+var edges = []edge{
 	{ipc.RoleRequests, ipc.RoleAllowlist, ipc.FDRequests, false, true, ipc.EdgeBuffer},
 	{ipc.RoleResponses, ipc.RoleAllowlist, ipc.FDResponses, false, true, ipc.EdgeBuffer},
 	// The holder never waits for the trafficworker: no room is a drop, so here
@@ -48,6 +51,7 @@ type tree struct {
 type event struct {
 	child  *child
 	signal ipc.Signal // what it said, or 0
+	again  bool       // it has been dead for long enough: start another
 	died   *death     // how it ended, or nil
 	err    error      // what it did wrong, or nil
 }
@@ -58,6 +62,18 @@ func (t *tree) roles() []ipc.Role {
 		return ipc.Children
 	}
 	return ipc.AllChildren
+}
+
+// open makes the edge, which from writes to.
+func (e *edge) open() (from, to int, err error) {
+	from, to, err = ipc.Pair(e.fromPolls, e.toPolls)
+	if err != nil {
+		return -1, -1, err
+	}
+	if err := unix.SetsockoptInt(from, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, e.buffer); err != nil {
+		return -1, -1, errors.Join(fmt.Errorf("SO_SNDBUFFORCE: %w", err), unix.Close(from), unix.Close(to))
+	}
+	return from, to, nil
 }
 
 // start starts every child with its edges. NB: on the starter's thread.
@@ -72,38 +88,46 @@ func (t *tree) start(log *logTarget) error {
 			unix.Close(fd)
 		}
 	}()
-	for _, e := range edges {
-		a, b, err := ipc.Pair(e.fromPolls, e.toPolls)
+	for i := range edges {
+		e := &edges[i]
+		a, b, err := e.open()
 		if err != nil {
 			return err
 		}
 		theirs = append(theirs, a, b)
-		if err := unix.SetsockoptInt(a, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, e.buffer); err != nil {
-			return fmt.Errorf("SO_SNDBUFFORCE: %w", err)
-		}
 		files[e.from][e.fd], files[e.to][e.fd] = a, b
 	}
-	verdicts := map[ipc.Role]int{}
-	for role := range judgeKinds {
-		a, b, err := ipc.Pair(false, false)
-		if err != nil {
-			return err
-		}
-		theirs = append(theirs, a)
-		files[role][ipc.FDVerdicts], files[role][ipc.FDLog] = a, log.fd
-		verdicts[role] = b
-	}
 	for _, role := range t.roles() {
-		c, err := spawn(role, t.identity, files[role], t.sockets(role))
+		c, err := t.spawn(role, files[role], log)
 		if err != nil {
 			return err
-		}
-		if fd, ok := verdicts[role]; ok {
-			c.verdicts = fd
 		}
 		t.children = append(t.children, c)
 	}
 	return nil
+}
+
+// spawn starts a child with these edges, and its verdict socket if it gives
+// any. NB: on the starter's thread.
+func (t *tree) spawn(role ipc.Role, files map[int]int, log *logTarget) (*child, error) {
+	ours := -1
+	if judgeKinds[role] != nil {
+		theirs, end, err := ipc.Pair(false, false)
+		if err != nil {
+			return nil, err
+		}
+		defer unix.Close(theirs)
+		files[ipc.FDVerdicts], files[ipc.FDLog], ours = theirs, log.fd, end
+	}
+	c, err := spawn(role, t.identity, files, t.sockets(role))
+	if err != nil {
+		if ours >= 0 {
+			err = errors.Join(err, unix.Close(ours))
+		}
+		return nil, err
+	}
+	c.verdicts = ours
+	return c, nil
 }
 
 // sockets are the queue sockets that a role reads, in the order of their slots.
@@ -119,13 +143,9 @@ func (t *tree) sockets(role ipc.Role) []int {
 	return fds
 }
 
-// verify looks at every child from outside, once all have said Ready and before any has
-// work: what says that its cell stands is believed by nobody.
-func (t *tree) verify() error {
-	return t.starter.do(func() error { return t.verifyChildren(t.children) })
-}
-
-func (t *tree) verifyChildren(children []*child) error {
+// verify looks at children from outside, which have said Ready and have no work
+// yet: what says that its cell stands is believed by nobody.
+func (t *tree) verify(children ...*child) error {
 	if sandbox.RaceBuild || t.identity.in == sandbox.Shared {
 		return nil // not confined, or not to be seen: both are said at the start
 	}
@@ -133,24 +153,25 @@ func (t *tree) verifyChildren(children []*child) error {
 	for _, c := range children {
 		started = append(started, sandbox.Started{Role: c.role, Queues: len(t.sockets(c.role)), PID: c.pid})
 	}
-	return sandbox.Verify(started)
+	return t.starter.do(func() error { return sandbox.Verify(started) })
 }
 
-// watch listens to every child from now on; what it hears comes as events.
-func (t *tree) watch() {
-	for _, c := range t.children {
-		go t.watchWords(c)
-		go t.watchDeath(c)
-		go t.watchControl(c)
-		if c.verdicts >= 0 {
-			t.gates.add(newGate(c.verdicts, judgeKinds[c.role], t.queues, &t.shut), t.gateEnds(c))
-		}
+// watch listens to a child from now on; what it hears comes as events.
+func (t *tree) watch(c *child) (err error) {
+	c.busy.Add(1)
+	go t.watchWords(c)
+	go t.watchDeath(c)
+	go t.watchControl(c)
+	if c.verdicts >= 0 {
+		c.gate, err = t.gates.add(newGate(c.verdicts, judgeKinds[c.role], t.queues, &t.shut), t.gateEnds(c))
 	}
+	return err
 }
 
 func (t *tree) watchDeath(c *child) {
 	d, err := c.wait()
 	close(c.gone)
+	c.busy.Wait()
 	t.events <- event{child: c, died: &d, err: err}
 }
 
@@ -174,7 +195,14 @@ func (t *tree) watchEnd(c *child, what string) {
 // own.
 const dyingFor = time.Second
 
+// signsAtOnce are the signs of life that one child may have given before any was
+// read: while this process is stopped they wait in the socket, which has room for
+// fewer.
+const signsAtOnce = 1024
+
 func (t *tree) watchControl(c *child) {
+	defer c.busy.Done()
+	signs := ipc.Bucket{PerSecond: 2 * int(time.Second/ipc.AliveEvery), Burst: signsAtOnce}
 	size, sockets := ipc.SignalSize, ipc.NewPolicySender(c.control)
 	if c.role == ipc.RoleResolver {
 		size = ipc.SocketSize
@@ -196,6 +224,13 @@ func (t *tree) watchControl(c *child) {
 		var s ipc.Signal
 		if err == nil {
 			s, err = ipc.ParseSignal(buf[:n])
+		}
+		if s == ipc.SignalAlive {
+			c.heard.Store(int64(monotonic()))
+			if _, ok := signs.Take(ipc.Now()); ok {
+				continue
+			}
+			err = errors.New("alive without end")
 		}
 		if err != nil {
 			t.events <- event{child: c, err: fmt.Errorf("control: %w: %w", errProtocol, err)}

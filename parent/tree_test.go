@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,7 +24,22 @@ func mute(t *testing.T, role ipc.Role) (c *child, theirs int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(ours) })
-	return &child{role: role, control: ours, verdicts: -1, gone: make(chan struct{})}, theirs
+	return &child{role: role, control: ours, verdicts: -1, pidfd: ended(t), gone: make(chan struct{})}, theirs
+}
+
+// ended is a process that is over: there is nothing to kill.
+func ended(t *testing.T) (pidfd int) {
+	t.Helper()
+	cmd := exec.Command("true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pidfd, err := unix.PidfdOpen(cmd.Process.Pid, 0)
+	if err := errors.Join(err, cmd.Wait()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(pidfd) })
+	return pidfd
 }
 
 // TestClosedControl: a living child that closes its control socket, or says
@@ -35,6 +51,7 @@ func TestClosedControl(t *testing.T) {
 	} {
 		tr := &tree{events: make(chan event, 4)}
 		c, theirs := mute(t, ipc.RoleTraffic)
+		c.busy.Add(1)
 		go tr.watchControl(c)
 		act(theirs)
 		select {
@@ -50,6 +67,7 @@ func TestClosedControl(t *testing.T) {
 		close(c.gone)
 		act(theirs)
 		done := make(chan struct{})
+		c.busy.Add(1)
 		go func() { defer close(done); tr.watchControl(c) }()
 		<-done
 		if len(tr.events) > 0 {

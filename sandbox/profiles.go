@@ -37,6 +37,7 @@ type roleRow struct {
 	reads  []uint64 // descriptors besides the runtime's that it reads from
 	writes []uint64 // and writes to
 	log    bool     // holds ipc.FDLog, and takes a new one from the parent
+	edges  []uint64 // that may lead to another process one day, which was started again
 	queues bool     // reads queue sockets
 	// sockets are those that the parent makes for it: so many numbers from
 	// ipc.FDSockets on that it may read, write, fill and empty. None is open
@@ -64,6 +65,7 @@ var roles = []roleRow{
 		role:   ipc.RoleAllowlist,
 		reads:  []uint64{ipc.FDControl, ipc.FDRequests, ipc.FDResponses, ipc.FDUnknown},
 		writes: []uint64{ipc.FDStderr, ipc.FDControl, ipc.FDVerdicts, ipc.FDGrants, ipc.FDLog, ipc.FDLookups},
+		edges:  []uint64{ipc.FDRequests, ipc.FDResponses, ipc.FDGrants, ipc.FDUnknown, ipc.FDLookups},
 		log:    true, data: 1 << 30,
 	},
 	{
@@ -215,8 +217,9 @@ func (row *roleRow) landing() uint64 {
 
 // destinations are the numbers that dup3 may replace, besides sockets.
 func (row *roleRow) destinations() []uint64 {
+	all := []uint64{ipc.FDPoll}
 	if row.log {
-		return []uint64{ipc.FDPoll, ipc.FDLog}
+		all = append(all, ipc.FDLog)
 	}
-	return []uint64{ipc.FDPoll}
+	return append(all, row.edges...)
 }

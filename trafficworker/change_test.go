@@ -137,7 +137,7 @@ func TestChangeOfCached(t *testing.T) {
 		"answers, and in use": {ipc.Filter{AllowAnswersFor: time.Minute, MaxInUse: inUse}, time.Minute, 2 * time.Minute},
 	} {
 		for _, use := range []bool{false, true} {
-			tab, err := newTable([]ipc.Filter{{Name: "f", AllowAnswersFor: time.Minute, CachedFor: time.Hour}}, nil)
+			tab, err := startedTable([]ipc.Filter{{Name: "f", AllowAnswersFor: time.Minute, CachedFor: time.Hour}}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -256,7 +256,7 @@ func TestKeptIsNotRenewed(t *testing.T) {
 	inUse := func(longest int) []ipc.Filter {
 		return []ipc.Filter{{Name: "f", AllowAnswersFor: 10 * time.Minute, MaxInUse: time.Duration(longest) * time.Minute}}
 	}
-	tab, err := newTable(inUse(60), nil)
+	tab, err := startedTable(inUse(60), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestGrantsBecomeOne(t *testing.T) {
 	want := grant{use{time.Minute, testNow + 7}, testNow.Add(3 * time.Minute)}
 	filter := []ipc.Filter{{Name: "f", AllowAnswersFor: time.Hour, MaxInUse: time.Hour, Ports: true}}
 	for _, grants := range [][2]grant{{early, late}, {late, early}} {
-		tab, err := newTable(filter, nil)
+		tab, err := startedTable(filter, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

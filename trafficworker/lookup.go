@@ -60,6 +60,8 @@ func (w *worker) taken(now ipc.Instant, g *ipc.Grants) error {
 		return w.opened(now, g)
 	case ipc.GrantsSettled:
 		return w.settled(now, g)
+	case ipc.GrantsAll:
+		return w.judgeFromNow()
 	case ipc.GrantsDone:
 		w.waiting.forget() // another name may be allowed now
 		for _, u := range slices.Clone(w.waiting.order) {
@@ -133,8 +135,16 @@ func (w *worker) again(now ipc.Instant, u *unknown, otherwise ipc.Reason) error 
 	return nil
 }
 
-// Tick drops what has waited too long.
+// Tick begins to judge when it is time to, and drops what has waited too long.
 func (w *worker) Tick() (time.Duration, error) {
+	if !w.judges {
+		if left := w.begun.Add(toldFor).Sub(w.now()); left > 0 {
+			return left, nil
+		}
+		if err := w.judgeFromNow(); err != nil {
+			return 0, err
+		}
+	}
 	if len(w.waiting.order) == 0 {
 		return ipc.Forever, nil
 	}

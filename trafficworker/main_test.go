@@ -14,7 +14,7 @@ import (
 )
 
 // reserved is set in a process of which the descriptors from ipc.FDControl to
-// ipc.FDUnknown are the tests'.
+// ipc.FDQueues are the tests'.
 const reserved = "EGRESS_EDDIE_TEST_RESERVED"
 
 // TestMain runs the tests in a process whose descriptors a worker's can take
@@ -35,7 +35,7 @@ func runReserved() int {
 	c.Args[0] = os.Args[0]
 	c.Env = append(os.Environ(), reserved+"=1")
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	for range ipc.FDUnknown - ipc.FDControl + 1 {
+	for range ipc.FDQueues - ipc.FDControl + 1 {
 		c.ExtraFiles = append(c.ExtraFiles, null)
 	}
 	c.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}

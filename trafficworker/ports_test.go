@@ -18,7 +18,7 @@ var (
 )
 
 func portFilter(addresses ...ipc.AllowedAddress) (*table, error) {
-	return newTable([]ipc.Filter{
+	return startedTable([]ipc.Filter{
 		{Index: 0, Name: "web", AllowAnswersFor: time.Minute, Ports: true},
 		{Index: 1, Name: "all", AllowAll: true},
 	}, [][]ipc.AllowedAddress{addresses})
@@ -130,7 +130,7 @@ func TestNetworks(t *testing.T) {
 			t.Errorf("%s: taken", what)
 		}
 	}
-	if _, err := newTable([]ipc.Filter{{Name: "all", AllowAll: true}}, [][]ipc.AllowedAddress{{network("10.0.0.0/8")}}); err == nil {
+	if _, err := startedTable([]ipc.Filter{{Name: "all", AllowAll: true}}, [][]ipc.AllowedAddress{{network("10.0.0.0/8")}}); err == nil {
 		t.Error("of a filter that allows everything: taken")
 	}
 }
@@ -138,7 +138,7 @@ func TestNetworks(t *testing.T) {
 // TestInUse: a packet in its last stretch renews a grant by one stretch, up to
 // maxInUse after the answer; one that lets nothing pass ends as ever.
 func TestInUse(t *testing.T) {
-	tab, err := newTable([]ipc.Filter{
+	tab, err := startedTable([]ipc.Filter{
 		{Index: 0, Name: "kept", AllowAnswersFor: time.Minute, MaxInUse: 150},
 		{Index: 1, Name: "not kept", AllowAnswersFor: time.Minute},
 	}, nil)

@@ -31,6 +31,7 @@ type table struct {
 	filters []ipc.Filter
 	always  []networks // of the configuration, by filter
 	next    *announced // by the parent, in force with the holder's GrantsDone
+	told    bool       // all that was open before this process began: it may judge
 	grants  *expiring.Group[opening, use]
 }
 
@@ -67,6 +68,12 @@ func checkFilter(f *ipc.Filter) error {
 // then nothing of the message was taken.
 func (t *table) take(now ipc.Instant, g *ipc.Grants) (inForce bool, err error) {
 	switch g.Kind {
+	case ipc.GrantsAll:
+		if t.told {
+			return false, errors.New("all that was open, for the second time")
+		}
+		t.told = true
+		return false, nil
 	case ipc.GrantsChange:
 		return false, t.begin()
 	case ipc.GrantsDone:
@@ -136,6 +143,9 @@ func ordinary(f *ipc.Filter, g *ipc.Grants) error {
 // then it stays closed.
 func (t *table) grant(now ipc.Instant, filter int, o opening, until ipc.Instant) {
 	u := use{stretch: until.Sub(now), answered: now}
+	if !t.told { // when it was answered is not known: no use puts its end off
+		u = use{}
+	}
 	if old, _, live := t.grants.Get(now, filter, o); live { // the last moment of a cached record takes nothing away
 		u.stretch = max(u.stretch, old.stretch)
 	}

@@ -12,9 +12,18 @@ import (
 
 const testNow = ipc.Instant(1_000_000)
 
+// startedTable is one that has been told what was open before.
+func startedTable(filters []ipc.Filter, addresses [][]ipc.AllowedAddress) (*table, error) {
+	t, err := newTable(filters, addresses)
+	if err == nil {
+		_, err = t.take(0, &ipc.Grants{Kind: ipc.GrantsAll})
+	}
+	return t, err
+}
+
 func testTable(t *testing.T) *table {
 	t.Helper()
-	tab, err := newTable([]ipc.Filter{
+	tab, err := startedTable([]ipc.Filter{
 		{Index: 0, Name: "web", AllowAnswersFor: time.Minute},
 		{Index: 1, Name: "all", AllowAll: true},
 		{Index: 2, Name: "long", AllowAnswersFor: 1 << 62},
@@ -182,7 +191,7 @@ func TestNewTable(t *testing.T) {
 		"by answers":      {Name: "f", AllowAll: true, AllowAnswersFor: 1},
 		"by cached names": {Name: "f", AllowAll: true, CachedFor: 1},
 	} {
-		if _, err := newTable([]ipc.Filter{f}, nil); err == nil {
+		if _, err := startedTable([]ipc.Filter{f}, nil); err == nil {
 			t.Errorf("%s: a filter that allows everything may grant", what)
 		}
 	}
@@ -196,7 +205,7 @@ func TestCachedGrants(t *testing.T) {
 		{Name: "cached longer", AllowAnswersFor: time.Minute, CachedFor: time.Hour},
 		{Name: "cached shorter", AllowAnswersFor: time.Hour, CachedFor: time.Minute},
 	} {
-		tab, err := newTable([]ipc.Filter{f}, nil)
+		tab, err := startedTable([]ipc.Filter{f}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -207,7 +216,7 @@ func TestCachedGrants(t *testing.T) {
 		mustTake(t, tab, testNow, grants(ipc.GrantsOpen, hour))
 		ends(t, tab, f.Name, hour)
 	}
-	tab, err := newTable([]ipc.Filter{{Name: "addresses alone"}}, nil)
+	tab, err := startedTable([]ipc.Filter{{Name: "addresses alone"}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

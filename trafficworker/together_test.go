@@ -61,7 +61,7 @@ func newTogether(t testing.TB, p *ipc.Policy) *together {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := newTable(p.Filters, nil)
+	table, err := startedTable(p.Filters, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

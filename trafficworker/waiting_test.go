@@ -352,7 +352,7 @@ func TestSettledRefused(t *testing.T) {
 func TestSettledWithinChange(t *testing.T) {
 	plain := ipc.Filter{Name: "plain", AllowAnswersFor: time.Minute}
 	filters := []ipc.Filter{looking, plain, plain}
-	tab, err := newTable(filters, nil)
+	tab, err := startedTable(filters, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +374,7 @@ func TestSettledWithinChange(t *testing.T) {
 	settled("within", false, false, false)
 	mustTake(t, tab, testNow, &ipc.Grants{Kind: ipc.GrantsDone})
 	settled("after", false, true, false)
-	if _, err := newTable([]ipc.Filter{{Name: "all", AllowAll: true, LookupUnknown: true}}, nil); err == nil {
+	if _, err := startedTable([]ipc.Filter{{Name: "all", AllowAll: true, LookupUnknown: true}}, nil); err == nil {
 		t.Error("a filter that allows everything looks up")
 	}
 }

@@ -42,6 +42,8 @@ type worker struct {
 	log      *logging.Logger
 	warned   map[queue.Hook]bool
 	now      func() ipc.Instant
+	begun    ipc.Instant
+	judges   bool // it reads packets
 }
 
 // packet is what a verdict and its log line need of one. It outlives the batch
@@ -76,6 +78,7 @@ func newWorker(p *ipc.Policy) (*worker, error) {
 		}),
 		warned: map[queue.Hook]bool{},
 		now:    ipc.Now,
+		begun:  ipc.Now(),
 	}, nil
 }
 
@@ -99,13 +102,26 @@ func (w *worker) Change(p *ipc.Policy) error {
 	return w.table.announce(p.Filters, p.Addresses)
 }
 
-// Descriptors are the queue sockets and the grants.
-func (w *worker) Descriptors() []int {
-	fds := []int{ipc.FDGrants}
-	for slot := range w.queues {
-		fds = append(fds, ipc.FDQueues+slot)
+// Descriptors are the grants. The queue sockets follow when all is known that is
+// open already.
+func (w *worker) Descriptors() []int { return []int{ipc.FDGrants} }
+
+// toldFor is how long the holder may take to tell what is open already. Then
+// packets are judged by what is known: who is not told of is dropped, as before.
+const toldFor = 2 * time.Second
+
+// judgeFromNow has packets read.
+func (w *worker) judgeFromNow() error {
+	if w.judges {
+		return nil
 	}
-	return fds
+	w.judges = true
+	for slot := range w.queues {
+		if err := ipc.Watch(ipc.FDQueues + slot); err != nil {
+			return fmt.Errorf("queue %d: %w", w.queues[slot].Number, err)
+		}
+	}
+	return nil
 }
 
 // Ready takes grants, or judges what waits on one queue.
@@ -156,6 +172,9 @@ func (w *worker) drain() error {
 		}
 		room -= max(ipc.LeastWaiting, len(g.V4)+len(g.V6))
 		now := w.now()
+		if _, err := child.Alive(now); err != nil {
+			return err
+		}
 		inForce, err := w.table.take(now, g)
 		if err != nil {
 			return fmt.Errorf("the allowlist broke the protocol: %w", err)

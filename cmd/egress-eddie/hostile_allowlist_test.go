@@ -32,7 +32,7 @@ func TestOwnedAllowlistDoomed(t *testing.T) {
 		by("grant-v6", `grants for filter \"filter 0\" with 1 special addresses`),
 		by("grant-mapped", `grants for filter \"filter 0\" with 1 special addresses`),
 		by("grant-no-kind", "grants of kind 0"),
-		by("grant-kind", "grants of kind 6"),
+		by("grant-kind", "grants of kind 7"),
 		by("grant-change", "a change of policy that nobody announced"),
 		by("grant-keep", "grants that are kept without a change"),
 		by("grant-port", "port 80 of protocol 1"),
@@ -79,7 +79,7 @@ func TestOwnedAllowlistSettled(t *testing.T) {
 			o := ownedLab(t, ipc.RoleAllowlist, d.attack, askingConfig())
 			o.waitingTraffic()
 			o.setOff()
-			o.ends(d.end)
+			o.falls(d.end)
 			o.target.nothing()
 		})
 	}
@@ -105,7 +105,7 @@ func TestOwnedAllowlistSettledInChange(t *testing.T) {
 	}
 	o.daemon.sees(t, "reloading: the trafficworker has the new policy, the holder is next", nil)
 	o.setOff()
-	o.ends(noticed(ipc.RoleTraffic, "trafficworker: the allowlist broke the protocol: grants that are kept without a change, or opened or settled within one"))
+	o.falls(noticed(ipc.RoleTraffic, "trafficworker: the allowlist broke the protocol: grants that are kept without a change, or opened or settled within one"))
 	o.target.nothing()
 }
 
@@ -132,7 +132,7 @@ func TestOwnedAllowlistLookups(t *testing.T) {
 			t.Parallel()
 			o := ownedLab(t, ipc.RoleAllowlist, d.attack, askingConfig())
 			o.setOff()
-			o.ends(d.end)
+			o.falls(d.end)
 			o.target.nothing()
 			for _, q := range o.resolver.got() {
 				if q.name() != "go.example.com." {
@@ -149,7 +149,7 @@ func TestOwnedAllowlistEmptyLookup(t *testing.T) {
 	o := ownedLab(t, ipc.RoleAllowlist, "lookup-nothing", askingConfig())
 	o.setOff()
 	o.ask("go.again.example.com")
-	o.ends(noticed(ipc.RoleResolver, "resolver: descriptor 11: an empty packet"))
+	o.falls(noticed(ipc.RoleResolver, "resolver: descriptor 11: an empty packet"))
 }
 
 // This is what owning the allowlist gives beside it where there is a resolver:
@@ -219,7 +219,7 @@ func ownedAllowlist(t *testing.T, dooms []doom) {
 					t.Fatal(err)
 				}
 			}
-			o.ends(d.end)
+			o.falls(d.end)
 			o.target.nothing()
 		})
 	}
@@ -247,5 +247,5 @@ func TestOwnedAllowlistEmptyPacket(t *testing.T) {
 	o.ask("go.example.com")
 	o.answer()
 	o.ask("go.again.example.com")
-	o.ends(noticed(ipc.RoleTraffic, "trafficworker: descriptor 7: an empty packet"))
+	o.falls(noticed(ipc.RoleTraffic, "trafficworker: descriptor 7: an empty packet"))
 }

@@ -32,7 +32,7 @@ func TestOwnedVerdict(t *testing.T) {
 				t.Parallel()
 				o := ownedLab(t, role, call.name+"-verdict", ownedConfig())
 				o.setOff()
-				o.ends(killed(role, call.name, call.number))
+				o.falls(killed(role, call.name, call.number))
 				if role == ipc.RoleResponses {
 					o.asker.nothing()
 					return
@@ -76,7 +76,7 @@ func TestOwnedLastWords(t *testing.T) {
 	t.Parallel()
 	o := ownedLab(t, ipc.RoleRequests, "stderr-escape", ownedConfig())
 	o.setOff()
-	o.ends(noticed(ipc.RoleRequests, `\x1b[2J\r\x1b]0;owned\a`))
+	o.falls(noticed(ipc.RoleRequests, `\x1b[2J\r\x1b]0;owned\a`))
 	o.daemon.never(t, "forged", nil)
 	if strings.ContainsRune(o.daemon.output(), 0x1b) {
 		t.Error("an escape sequence reached the log")

@@ -348,7 +348,7 @@ func TestOwnedDescriptors(t *testing.T) {
 	o.reaches(t, o.f.web(1))
 	o.isShut(t, o.f.web(2))
 	o.ask("go.again.example.com")
-	o.ends(noticed(ipc.RoleRequests, "11 descriptors, then: too many open files"))
+	o.falls(noticed(ipc.RoleRequests, "11 descriptors, then: too many open files"))
 	o.outside("go.again.example.com")
 }
 
@@ -358,13 +358,13 @@ func TestOwnedResolverDescriptors(t *testing.T) {
 	t.Parallel()
 	o := ownedLab(t, ipc.RoleResolver, "descriptors", askingConfig())
 	o.setOff()
-	o.ends(noticed(ipc.RoleResolver, "control message cut: no room for a descriptor"))
+	o.falls(noticed(ipc.RoleResolver, "control message cut: no room for a descriptor"))
 	o.honestQuestions()
 	o.cachedOnly()
 }
 
 // A process that takes all memory that it can get dies at its limit, alone;
-// the tree says so and ends.
+// the tree says so.
 func TestOwnedMemory(t *testing.T) {
 	t.Parallel()
 	for role, limit := range map[ipc.Role]int{ipc.RoleRequests: 512 << 10, ipc.RoleResolver: 256 << 10} { // KiB
@@ -373,11 +373,11 @@ func TestOwnedMemory(t *testing.T) {
 			o := ownedLab(t, role, "memory", configWith(role))
 			o.setOff()
 			most := 0
-			for !o.daemon.gone() {
+			for running(o.p.children[role]) {
 				most = max(most, rss(o.p.children[role]))
 				runtime.Gosched()
 			}
-			o.ends(end{role, "died: exit status 2", "out of memory"})
+			o.falls(end{role, "died: exit status 2", "out of memory"})
 			if most < 64<<10 || most > limit+limit/5 {
 				t.Errorf("it had %d KiB at most, with a limit of %d", most, limit)
 			}
@@ -402,7 +402,7 @@ func TestOwnedThreads(t *testing.T) {
 			t.Parallel()
 			o := ownedLab(t, role, "threads", configWith(role))
 			o.setOff()
-			o.ends(end{role, "died: exit status 2", "failed to create new OS thread"})
+			o.falls(end{role, "died: exit status 2", "failed to create new OS thread"})
 			o.asker.nothing()
 		})
 	}

@@ -145,7 +145,7 @@ func TestOwnedRequestsEmptyPacket(t *testing.T) {
 	o.resolves(t, o.f, "honest.example.com", typeOf(o.f), o.f.web(1))
 	o.setOff()
 	o.ask("later.example.com")
-	o.ends(noticed(ipc.RoleAllowlist, "allowlist: descriptor 5: an empty packet"))
+	o.falls(noticed(ipc.RoleAllowlist, "allowlist: descriptor 5: an empty packet"))
 	o.outside("go.example.com")
 	o.outside("later.example.com")
 }
@@ -194,7 +194,7 @@ func TestOwnedRequestsSelfSegments(t *testing.T) {
 				o.asker.mark()
 			}
 			o.setOff()
-			o.ends(noticed(ipc.RoleAllowlist, fmt.Sprintf("allowlist: a request decides a packet of handle %d, which is not of its filter", handle)))
+			o.falls(noticed(ipc.RoleAllowlist, fmt.Sprintf("allowlist: a request decides a packet of handle %d, which is not of its filter", handle)))
 			o.outside("go.example.com")
 		})
 	}

@@ -149,7 +149,8 @@ func (o *owned) answer() *dns.Msg {
 	return m
 }
 
-// end is how a tree ends for what an owned process did.
+// end is how a process ends for what an owned one did, and with the holder the
+// whole tree.
 type end struct {
 	role ipc.Role // who is reported
 	how  string   // and for what: what follows its name in the log
@@ -172,8 +173,39 @@ func (o *owned) ends(want end) {
 	}
 	line := o.daemon.sees(t, "stopped", fields{"@level": "error", "status": 70})
 	got, ok := strings.CutPrefix(line.text("error"), fmt.Sprintf("%s (pid %d)", want.role, o.p.children[want.role]))
-	if got = strings.TrimLeft(got, ": "); !ok || !strings.HasPrefix(got, want.how) {
-		t.Errorf("the log says %q, not %s %q", line.text("error"), want.role, want.how)
+	if !ok {
+		t.Errorf("the log says %q, not %s", line.text("error"), want.role)
+	}
+	o.reported(want, strings.TrimLeft(got, ": "))
+	o.p.goneWithin(t, patience)
+	if queues := o.client.queues(t); len(queues) != 0 {
+		t.Errorf("queues are left: %+v", queues)
+	}
+}
+
+// falls requires that a process ends, for that reason, and that another takes its
+// place. The holder's is not taken: the tree ends.
+func (o *owned) falls(want end) {
+	t := o.t
+	t.Helper()
+	if want.role == ipc.RoleAllowlist {
+		o.ends(want)
+		return
+	}
+	o.daemon.mayLogErrors = true
+	died := o.daemon.sees(t, "died", fields{"@level": "error", "role": string(want.role), "pid": o.p.children[want.role]})
+	o.daemon.sees(t, "started again", fields{"role": string(want.role)})
+	want.how = strings.TrimPrefix(want.how, "died: ")
+	o.reported(want, died.text("how"))
+	o.stops()
+}
+
+// reported requires that the log says for what a process has ended.
+func (o *owned) reported(want end, got string) {
+	t := o.t
+	t.Helper()
+	if !strings.HasPrefix(got, want.how) {
+		t.Errorf("the log says %q, not %s %q", got, want.role, want.how)
 	}
 	if strings.Contains(want.how, "SIGSYS") {
 		if what := strings.TrimPrefix(got, want.how); what != want.says && !strings.HasPrefix(what, "the kernel log names the system call: ") {
@@ -181,10 +213,6 @@ func (o *owned) ends(want end) {
 		}
 	} else if want.says != "" && !o.saidLast(want.role, want.says) {
 		t.Errorf("the last words of %s do not say %q", want.role, want.says)
-	}
-	o.p.goneWithin(t, patience)
-	if queues := o.client.queues(t); len(queues) != 0 {
-		t.Errorf("queues are left: %+v", queues)
 	}
 }
 
@@ -248,7 +276,7 @@ func doomed(t *testing.T, role ipc.Role, dooms []doom) {
 			t.Parallel()
 			o := ownedLab(t, role, d.attack, ownedConfig())
 			o.setOff()
-			o.ends(d.end)
+			o.falls(d.end)
 			if role == ipc.RoleResponses {
 				o.asker.nothing() // the question was honest, and left
 				return

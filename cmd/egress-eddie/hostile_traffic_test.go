@@ -50,7 +50,7 @@ func TestOwnedTrafficDoomed(t *testing.T) {
 			o.ask("waiting.evil.test")
 			o.held(t, dnsQueue(0, o.f), 1)
 			o.setOff()
-			o.ends(d.end)
+			o.falls(d.end)
 			o.outside("waiting.evil.test")
 		})
 	}
@@ -80,7 +80,7 @@ func TestOwnedTrafficUnknown(t *testing.T) {
 			t.Parallel()
 			o := ownedLab(t, ipc.RoleTraffic, d.attack, askingConfig())
 			o.setOff()
-			o.ends(d.end)
+			o.falls(d.end)
 			o.honestQuestions()
 			o.cachedOnly()
 		})
@@ -110,7 +110,7 @@ func TestOwnedTrafficEmptyPacket(t *testing.T) {
 	o.setOff()
 	o.resolves(t, o.f, "honest.example.com", typeOf(o.f), o.f.web(1))
 	o.setOff()
-	o.ends(noticed(ipc.RoleAllowlist, "allowlist: descriptor 10: an empty packet"))
+	o.falls(noticed(ipc.RoleAllowlist, "allowlist: descriptor 10: an empty packet"))
 	o.target.nothing()
 }
 
@@ -202,7 +202,7 @@ func TestOwnedTrafficGrantsBack(t *testing.T) {
 	t.Parallel()
 	o := ownedLab(t, ipc.RoleTraffic, "grants-back", ownedConfig())
 	o.setOff()
-	o.ends(killed(ipc.RoleTraffic, "write", unix.SYS_WRITE))
+	o.falls(killed(ipc.RoleTraffic, "write", unix.SYS_WRITE))
 	o.outside("")
 }
 

@@ -126,7 +126,7 @@ func groupsOf(t *testing.T, pid int) string { return threads(t, pid)[0]["Groups"
 
 func checkCell(t *testing.T, role ipc.Role, pid, queues int) {
 	t.Helper()
-	if args := commandLine(t, pid); !slices.Equal(args, []string{"egress-eddie", string(role), fmt.Sprint(queues)}) {
+	if args := commandLine(pid); !slices.Equal(args, []string{"egress-eddie", string(role), fmt.Sprint(queues)}) {
 		t.Errorf("%s: arguments %q", role, args)
 	}
 	if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err != nil || len(strings.Trim(string(env), "\x00")) != 0 {

@@ -11,44 +11,46 @@ import (
 	"github.com/capnspacehook/egress-eddie/ipc"
 )
 
-// Whichever child is killed, in the middle of a flood that gives all of them
-// work: the tree ends in time, says which role died and how, and nothing is
-// let through that was sent after the one who judges it was dead.
-func TestKilledChild(t *testing.T) {
-	for i, role := range ipc.AllChildren {
-		for _, f := range families {
-			t.Run(fmt.Sprint(role, " ", f.name), func(t *testing.T) {
-				l := openedWith(t, f, role)
-				tr := l.flood(t, f, f.web(1), f.web(2))
-				l.questions(t, f, "example.com", "not.allowed.test")
-				tr.flows(t)
-				l.daemon.expectExit(70)
-				p := l.daemon.processes(t)
-				victim := p.children[role]
-				if err := unix.Kill(victim, unix.SIGKILL); err != nil {
-					t.Fatal(err)
-				}
-				for running(victim) {
-					time.Sleep(100 * time.Microsecond)
-				}
-				dead := time.Now()
-				l.daemon.stopped(t, p, 70)
-				ended := time.Now()
-				t.Logf("%d: ended %v after the death", i, ended.Sub(dead))
-				if role != ipc.RoleTraffic {
-					dead = ended // until then the trafficworker may have judged
-				}
-				tr.closed(t, dead)
-				line := l.daemon.sees(t, "stopped", fields{"@level": "error", "status": 70})
-				if want := fmt.Sprintf("%s (pid %d) died: signal SIGKILL", role, victim); line.text("error") != want {
-					t.Errorf("the log says %q, not %q", line.text("error"), want)
-				}
-				if out := l.daemon.output(); !strings.Contains(out, "\negress-eddie: "+string(role)) {
-					t.Errorf("standard error does not say which role died")
-				}
-			})
-		}
+// The holder killed, in the middle of a flood that gives all processes work: the
+// tree ends in time, says who died and how, and nothing is let through that was
+// sent after it.
+func TestKilledHolder(t *testing.T) {
+	const role = ipc.RoleAllowlist
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			l := opened(t, f)
+			tr := l.flood(t, f, f.web(1), f.web(2))
+			l.questions(t, f, "example.com", "not.allowed.test")
+			tr.flows(t)
+			l.daemon.expectExit(70)
+			p := l.daemon.processes(t)
+			victim := p.children[role]
+			dead := kill(t, victim)
+			l.daemon.stopped(t, p, 70)
+			ended := time.Now()
+			t.Logf("ended %v after the death", ended.Sub(dead))
+			tr.closed(t, ended) // until then the trafficworker may have judged
+			line := l.daemon.sees(t, "stopped", fields{"@level": "error", "status": 70})
+			if want := fmt.Sprintf("%s (pid %d) died: signal SIGKILL", role, victim); line.text("error") != want {
+				t.Errorf("the log says %q, not %q", line.text("error"), want)
+			}
+			if out := l.daemon.output(); !strings.Contains(out, "\negress-eddie: "+string(role)) {
+				t.Errorf("standard error does not say which role died")
+			}
+		})
 	}
+}
+
+// kill kills a process and returns when it was dead.
+func kill(t *testing.T, pid int) time.Time {
+	t.Helper()
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for running(pid) {
+		time.Sleep(100 * time.Microsecond)
+	}
+	return time.Now()
 }
 
 // The parent killed: no child outlives it for long, and nothing passes.
@@ -94,30 +96,6 @@ func TestKilledParentOfStoppedChildren(t *testing.T) {
 	}
 	p.goneWithin(t, orphansFor)
 	l.daemon.wait(t, patience)
-}
-
-// A child that is only stopped holds its packets up; a second death beside it
-// ends the tree all the same.
-func TestStoppedAndKilledChild(t *testing.T) {
-	f := families[0]
-	l := opened(t, f)
-	p := l.daemon.processes(t)
-	l.daemon.expectExit(70)
-	if err := unix.Kill(p.children[ipc.RoleTraffic], unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	tr := l.flood(t, f, f.web(1), f.web(2))
-	l.held(t, trafficQueue(0, f), 50)
-	dead := time.Now()
-	if err := unix.Kill(p.children[ipc.RoleRequests], unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	l.daemon.stopped(t, p, 70)
-	tr.closed(t, dead)
-	line := l.daemon.sees(t, "stopped", nil)
-	if !strings.HasPrefix(line.text("error"), string(ipc.RoleRequests)+" (pid") {
-		t.Errorf("the log says %q", line.text("error"))
-	}
 }
 
 // held waits until so many packets wait in a queue.

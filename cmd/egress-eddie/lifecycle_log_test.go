@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
 )
 
 // modules are the processes that have written lines to a log file, and how
@@ -205,8 +207,17 @@ func TestDeathWithBlockedLog(t *testing.T) {
 	}
 	p := d.processes(t)
 	fill(t, pipe)
+	if err := unix.Kill(p.children[ipc.RoleTraffic], unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if !eventually(func() bool {
+		now, err := d.tryProcesses()
+		return err == nil && now.children[ipc.RoleTraffic] != p.children[ipc.RoleTraffic]
+	}) {
+		t.Fatal("the trafficworker is not started again")
+	}
 	d.expectExit(70)
-	if err := unix.Kill(p.children["trafficworker"], unix.SIGKILL); err != nil {
+	if err := unix.Kill(p.children[ipc.RoleAllowlist], unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	d.stopped(t, p, 70)

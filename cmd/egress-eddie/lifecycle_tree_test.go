@@ -99,6 +99,15 @@ type processes struct {
 // processes finds them.
 func (d *daemon) processes(t *testing.T) processes {
 	t.Helper()
+	p, err := d.tryProcesses()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// tryProcesses is for a tree that may be changing.
+func (d *daemon) tryProcesses() (processes, error) {
 	p := processes{parent: d.cmd.Process.Pid, children: map[ipc.Role]int{}}
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.parent))
 	for _, list := range lists {
@@ -106,19 +115,19 @@ func (d *daemon) processes(t *testing.T) processes {
 		for _, field := range strings.Fields(string(text)) {
 			pid, err := strconv.Atoi(field)
 			if err != nil {
-				t.Fatal(err)
+				return p, err
 			}
-			args := commandLine(t, pid)
+			args := commandLine(pid)
 			if len(args) != 3 || args[0] != "egress-eddie" {
-				t.Fatalf("process %d is %q", pid, args)
+				return p, fmt.Errorf("process %d is %q", pid, args)
 			}
 			p.children[ipc.Role(args[1])] = pid
 		}
 	}
 	if !slices.Equal(slices.Sorted(maps.Keys(p.children)), slices.Sorted(slices.Values(p.roles()))) {
-		t.Fatalf("the children are %v", p.children)
+		return p, fmt.Errorf("the children are %v", p.children)
 	}
-	return p
+	return p, nil
 }
 
 // roles are those that the children should have: whether there is a resolver
@@ -130,12 +139,9 @@ func (p processes) roles() []ipc.Role {
 	return ipc.AllChildren
 }
 
-func commandLine(t *testing.T, pid int) []string {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+// commandLine is empty for a process that has ended.
+func commandLine(pid int) []string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00")
 }
 

@@ -144,8 +144,11 @@ func (l *lab) signal(packet []byte, loaded chan<- error) error {
 	if err != nil {
 		return err
 	}
-	if s == ipc.SignalLoaded {
+	switch s {
+	case ipc.SignalLoaded:
 		loaded <- nil
+		return nil
+	case ipc.SignalAlive:
 		return nil
 	}
 	items := (&ipc.Policy{}).Items()

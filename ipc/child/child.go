@@ -49,6 +49,15 @@ type SocketTaker interface {
 	TakeSocket(s ipc.Socket, fd int) error
 }
 
+// EdgeTaker is a Worker with neighbours that the parent may start again.
+type EdgeTaker interface {
+	// Edges are the descriptors of the edges to them.
+	Edges() []int
+	// TakeEdge is called when one of them leads to a new process, which knows
+	// nothing yet. What the old one has said and was not read is gone.
+	TakeEdge(fd int) error
+}
+
 // Main is the life of a child: args are those after the role. It returns the
 // exit status.
 func Main(role ipc.Role, args []string, load func(*ipc.Policy) (Worker, error)) int {
@@ -165,15 +174,21 @@ func receivePolicy(control policyReceiver) (*ipc.Policy, error) {
 }
 
 func loop(poller *ipc.Poller, control policyReceiver, w Worker) error {
-	c := changes{control: control, worker: w}
 	n := neighbours{poller: poller, worker: w, silent: map[int]bool{}}
+	c := changes{control: control, worker: w, neighbours: &n}
 	ticker, _ := w.(Ticker)
 	for {
-		limit := ipc.Forever
+		limit, err := Alive(ipc.Now())
+		if err != nil {
+			return err
+		}
 		if ticker != nil {
-			var err error
-			if limit, err = ticker.Tick(); err != nil {
+			next, err := ticker.Tick()
+			if err != nil {
 				return err
+			}
+			if next != ipc.Forever {
+				limit = min(limit, next)
 			}
 		}
 		ready, err := poller.Wait(limit)
@@ -187,6 +202,9 @@ func loop(poller *ipc.Poller, control policyReceiver, w Worker) error {
 				err = n.ready(e)
 			}
 			if err != nil {
+				return err
+			}
+			if _, err := Alive(ipc.Now()); err != nil {
 				return err
 			}
 		}

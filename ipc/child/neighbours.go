@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/capnspacehook/egress-eddie/ipc"
 )
 
@@ -33,5 +35,16 @@ func (n *neighbours) ready(e ipc.Event) error {
 	// The end may have come since the look, or it is an empty packet: the next
 	// look, which comes at once after an end, shows it.
 	n.silent[e.FD] = true
+	return nil
+}
+
+// forget takes note that a descriptor's neighbour is gone and another will have
+// its number. What was reported of the old one already is true of the new one too:
+// perhaps there is something to read.
+func (n *neighbours) forget(fd int) error {
+	delete(n.silent, fd)
+	if err := n.poller.Remove(fd); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("descriptor %d: %w", fd, err)
+	}
 	return nil
 }

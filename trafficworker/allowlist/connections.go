@@ -236,3 +236,12 @@ func (c *connections) takeOut(conn *connection) {
 	w.remove(conn)
 	w.clients[conn.key.client].remove(conn)
 }
+
+// forgetStreams has nothing pass any more of any connection: one of the parsers
+// has forgotten where its streams are. The records stay, for what is known of each
+// that is over.
+func (c *connections) forgetStreams() {
+	for _, conn := range c.byKey {
+		conn.requestsRefused, conn.responsesRefused = true, true
+	}
+}

@@ -27,7 +27,13 @@ const (
 
 // Main is the process; it returns the exit status.
 func Main(args []string) int {
-	return child.Main(ipc.RoleAllowlist, args, func(p *ipc.Policy) (child.Worker, error) { return newHolder(p) })
+	return child.Main(ipc.RoleAllowlist, args, func(p *ipc.Policy) (child.Worker, error) {
+		h, err := newHolder(p)
+		if err != nil {
+			return nil, err
+		}
+		return h, h.tellAll()
+	})
 }
 
 // holder is the loop around the engine. One goroutine owns it.

@@ -290,3 +290,7 @@ func (e *Engine) countSegments(facts []*ipc.RequestFact, outcomes []Outcome) {
 		}
 	}
 }
+
+// ForgetStreams is for a parser that was started again: connections have to be
+// begun anew.
+func (e *Engine) ForgetStreams() { e.connections.forgetStreams() }

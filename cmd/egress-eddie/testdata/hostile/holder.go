@@ -46,7 +46,7 @@ var holderAttacks = framedAs("lookup-", ipc.FDLookups, framed(ipc.FDGrants, map[
 	"grant-mapped":   granted(func(g *ipc.Grants) { g.V6 = strings.Repeat("\x00", 10) + "\xff\xff" + web8 }),
 	// What only a change of policy may do, and only one that was announced.
 	"grant-no-kind": granted(func(g *ipc.Grants) { g.Kind = 0 }),
-	"grant-kind":    granted(func(g *ipc.Grants) { g.Kind = ipc.GrantsSettled + 1 }),
+	"grant-kind":    granted(func(g *ipc.Grants) { g.Kind = ipc.GrantsAll + 1 }),
 	"grant-change":  granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsChange} }),
 	"grant-keep":    granted(func(g *ipc.Grants) { *g = ipc.Grants{Kind: ipc.GrantsKeep, V4: web8} }),
 	"grant-port":    granted(func(g *ipc.Grants) { g.Port = ipc.Port{Number: 80, Proto: 1} }),

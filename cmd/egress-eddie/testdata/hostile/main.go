@@ -15,6 +15,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -92,8 +93,20 @@ func standIn(role ipc.Role, what string) func(args []string) int {
 			if attack == nil {
 				return nil, fmt.Errorf("no attack %q", what)
 			}
-			return workers[role](p, attack), nil
+			go live()
+			w := workers[role](p, attack)
+			if role == ipc.RoleAllowlist { // or the trafficworker would not begin
+				return w, toTraffic.Send(&ipc.Grants{Kind: ipc.GrantsAll})
+			}
+			return w, nil
 		})
+	}
+}
+
+// live says that it is alive, whatever else it does: who says nothing is ended.
+func live() {
+	for child.Tell(ipc.SignalAlive) == nil {
+		time.Sleep(ipc.AliveEvery)
 	}
 }
 

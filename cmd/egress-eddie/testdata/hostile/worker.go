@@ -178,6 +178,21 @@ func (h *holder) Ready(fd int) error {
 
 func (h *holder) Change(*ipc.Policy) error { return nil }
 
+func (h *holder) Edges() []int {
+	return []int{ipc.FDRequests, ipc.FDResponses, ipc.FDGrants, ipc.FDUnknown, ipc.FDLookups}
+}
+
+// TakeEdge is for the successors of its victims.
+func (h *holder) TakeEdge(fd int) error {
+	switch fd {
+	case ipc.FDGrants:
+		return toTraffic.Send(&ipc.Grants{Kind: ipc.GrantsAll})
+	case ipc.FDRequests, ipc.FDResponses:
+		return ipc.Watch(fd)
+	}
+	return nil
+}
+
 func (h *holder) Close() {}
 
 // quiet: that an edge is empty is no error.

@@ -1,0 +1,189 @@
+package parent
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+)
+
+func TestPauses(t *testing.T) {
+	for deaths, want := range map[int]time.Duration{1: 10 * time.Millisecond, 2: 20 * time.Millisecond, 9: 2560 * time.Millisecond, 10: 5 * time.Second, 1 << 40: 5 * time.Second} {
+		if got := pauseAfter(deaths); got != want {
+			t.Errorf("after %d deaths: %v, not %v", deaths, got, want)
+		}
+	}
+}
+
+// TestCheckChildren: who works must say that it is alive, and who starts must get
+// there in time; but nobody pays for a look that comes late, or for a policy that
+// takes long.
+func TestCheckChildren(t *testing.T) {
+	const soon, longAgo = time.Second, silentFor + time.Second
+	for what, test := range map[string]struct {
+		stage  stage
+		silent time.Duration
+		due    time.Duration
+		late   bool
+		reload *reload
+		want   string
+	}{
+		"alive":                 {stage: working, silent: soon},
+		"silent":                {stage: working, silent: longAgo, want: "silent for 3s"},
+		"silent, a late look":   {stage: working, silent: longAgo, late: true},
+		"silent, and loads":     {stage: working, silent: longAgo, reload: &reload{missing: map[signalOf]bool{{ipc.RoleTraffic, ipc.SignalLoaded}: true}}},
+		"silent, has loaded":    {stage: working, silent: longAgo, reload: &reload{missing: map[signalOf]bool{{ipc.RoleTraffic, ipc.SignalInForce}: true}}, want: "silent"},
+		"builds":                {stage: building, silent: longAgo, due: soon},
+		"builds for too long":   {stage: building, due: -1, want: "did not come up in time"},
+		"loads for too long":    {stage: loading, due: -1, want: "did not come up in time"},
+		"too long, a late look": {stage: loading, due: -1, late: true},
+	} {
+		d, traffic, _, _ := reloader(t, twoFilters)
+		d.reload = test.reload
+		now := monotonic()
+		if d.checked = now; test.late {
+			d.checked = now - 5*checkEvery
+		}
+		for _, c := range d.tree.children {
+			c.heard.Store(int64(now))
+		}
+		traffic.stage, traffic.due = test.stage, time.Now().Add(test.due)
+		traffic.heard.Store(int64(now - test.silent))
+		if err := d.checkChildren(); err != nil {
+			t.Fatal(err)
+		}
+		if got := traffic.wrong; (got != nil) != (test.want != "") || got != nil && !strings.Contains(got.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", what, got, test.want)
+		}
+		if test.late { // and so not at the next look
+			d.checked = monotonic()
+			traffic.stage = working
+			if err := d.checkChildren(); err != nil || traffic.wrong != nil {
+				t.Errorf("%s: then %v, %v", what, err, traffic.wrong)
+			}
+		}
+		for _, c := range d.tree.children[1:] {
+			if c.wrong != nil {
+				t.Errorf("%s: %s is ended: %v", what, c.role, c.wrong)
+			}
+		}
+	}
+}
+
+// TestSignsOfLife: many that have waited are no fault, and without end they are.
+func TestSignsOfLife(t *testing.T) {
+	tr := &tree{events: make(chan event, 4)}
+	c, theirs := mute(t, ipc.RoleTraffic)
+	c.busy.Add(1)
+	go tr.watchControl(c)
+	alive := func(n int) error {
+		for range n {
+			if err := ipc.SendPacket(theirs, ipc.AppendSignal(nil, ipc.SignalAlive)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	began := monotonic()
+	if err := alive(1000); err != nil {
+		t.Fatal(err)
+	}
+	if err := ipc.SendPacket(theirs, ipc.AppendSignal(nil, ipc.SignalReady)); err != nil {
+		t.Fatal(err)
+	}
+	if e := <-tr.events; e.err != nil || e.signal != ipc.SignalReady || time.Duration(c.heard.Load()) < began {
+		t.Errorf("%+v, heard at %d", e, c.heard.Load())
+	}
+	go alive(signsAtOnce) // until nobody reads
+	if e := <-tr.events; !errors.Is(e.err, errProtocol) {
+		t.Errorf("%+v", e)
+	}
+	unix.Shutdown(c.control, unix.SHUT_RDWR)
+	unix.Close(theirs)
+}
+
+// TestReloadMeetsDeath: what a reload waits for when the trafficworker dies in it,
+// and which policy its successor gets.
+func TestReloadMeetsDeath(t *testing.T) {
+	changed := strings.Replace(twoFilters, `"a.example"`, `"c.example"`, 1)
+	begin := func() (d *daemon, traffic, holder *child, sent map[*child]<-chan *ipc.Policy) {
+		d, traffic, holder, sent = reloader(t, changed)
+		d.startReload()
+		return
+	}
+	// While the file is read: it is handed out when all work again.
+	d, traffic, holder, sent := begin()
+	traffic.dead = true
+	if d.reload.lost(ipc.RoleTraffic) || d.reload.holds(ipc.RoleTraffic) {
+		t.Error("while it is read a death changes something")
+	}
+	d.haveRead(<-d.read)
+	if d.reload.step != stepReads || d.reload.config == nil {
+		t.Error("it is handed out to who is dead")
+	}
+	traffic.dead, traffic.stage = false, loading
+	says(t, d, traffic, ipc.SignalLoaded) // its first policy
+	if <-sent[traffic]; d.reload.step != stepTraffic {
+		t.Error("it is not handed out to who works")
+	}
+	// While the trafficworker takes it: its successor gets the old one, and is told anew.
+	if d.reload.lost(ipc.RoleTraffic) || d.reload.holds(ipc.RoleTraffic) || d.reload.step != stepReads {
+		t.Errorf("step %d", d.reload.step)
+	}
+	traffic.stage = loading
+	says(t, d, traffic, ipc.SignalLoaded)
+	<-sent[traffic]
+	says(t, d, traffic, ipc.SignalLoaded)
+	if <-sent[holder]; d.reload.step != stepHolder || !d.reload.loads(ipc.RoleAllowlist) || d.reload.loads(ipc.RoleTraffic) {
+		t.Errorf("step %d", d.reload.step)
+	}
+	// While the holder has it or not: the successor waits, and gets the new one.
+	if d.reload.lost(ipc.RoleRequests) || d.reload.holds(ipc.RoleRequests) || d.reload.lost(ipc.RoleTraffic) || !d.reload.holds(ipc.RoleTraffic) {
+		t.Error("whom it waits for")
+	}
+	traffic.dead = true
+	if err := d.startAgain(traffic); err != nil || d.reload.waiting != traffic {
+		t.Error("it does not wait: ", err)
+	}
+	d.reload.waiting = nil // there is nothing to start here
+	old := d.policies[ipc.RoleTraffic]
+	says(t, d, holder, ipc.SignalLoaded)
+	if d.reload != nil || d.policies[ipc.RoleTraffic] == old {
+		t.Error("it is not over")
+	}
+
+	// After the holder: nothing is left to wait for.
+	d, traffic, holder, sent = begin()
+	d.haveRead(<-d.read)
+	<-sent[traffic]
+	says(t, d, traffic, ipc.SignalLoaded)
+	<-sent[holder]
+	says(t, d, holder, ipc.SignalLoaded)
+	if !d.reload.lost(ipc.RoleTraffic) {
+		t.Error("it waits for who is dead")
+	}
+	if err := d.reloaded(); err != nil || d.reload != nil {
+		t.Error("it is not over: ", err)
+	}
+}
+
+// TestWordsOfTheDead: what comes from a child whose end is known is no news.
+func TestWordsOfTheDead(t *testing.T) {
+	d, traffic, _, _ := reloader(t, twoFilters)
+	traffic.dead = true
+	for _, e := range []event{{signal: ipc.SignalLoaded}, {err: errProtocol}, {err: os.ErrClosed}} {
+		e.child = traffic
+		if err := d.hears(e); err != nil || traffic.wrong != nil {
+			t.Errorf("%+v: %v, %v", e, err, traffic.wrong)
+		}
+	}
+	traffic.dead, traffic.wrong = false, errProtocol
+	if err := d.hears(event{child: traffic, err: os.ErrClosed}); err != nil || traffic.wrong != errProtocol {
+		t.Errorf("%v, %v", err, traffic.wrong)
+	}
+}

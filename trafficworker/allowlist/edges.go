@@ -1,0 +1,52 @@
+package allowlist
+
+import (
+	"fmt"
+
+	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/child"
+)
+
+// Without it no neighbour could be started again.
+var _ child.EdgeTaker = (*holder)(nil)
+
+// Edges are those to all neighbours.
+func (h *holder) Edges() []int {
+	return []int{ipc.FDRequests, ipc.FDResponses, ipc.FDGrants, ipc.FDUnknown, ipc.FDLookups}
+}
+
+// TakeEdge begins anew with a neighbour that was started again.
+//
+// A parser has forgotten all streams, and so may not go on with one: what it sees
+// first of it would be taken for its beginning. The trafficworker has forgotten
+// what is open, and is told before it reads a packet. What the resolver was asked
+// runs out and is asked again.
+func (h *holder) TakeEdge(fd int) error {
+	switch fd {
+	case ipc.FDRequests:
+		h.requests, h.segment = ipc.NewRequestReceiver(fd), nil
+		h.engine.ForgetStreams()
+	case ipc.FDResponses:
+		h.responses = ipc.NewResponseReceiver(fd)
+		h.engine.ForgetStreams()
+	case ipc.FDUnknown:
+		h.unknown = ipc.NewUnknownReceiver(fd)
+	case ipc.FDGrants:
+		h.grants = ipc.NewGrantSender(fd)
+		return h.tellAll()
+	case ipc.FDLookups:
+		h.lookups = ipc.NewLookupSender(fd)
+		return nil
+	default:
+		return fmt.Errorf("no edge to a neighbour")
+	}
+	return ipc.Watch(fd)
+}
+
+// tellAll has a trafficworker that knows nothing told what is open, before
+// anything else. What the one before it was still to be told of a change of policy
+// is in that: nothing is open that the policy in force does not give.
+func (h *holder) tellAll() error {
+	h.owed = append(h.engine.Open(ipc.Now()), ipc.Grants{Kind: ipc.GrantsAll})
+	return h.payOwed()
+}
