@@ -22,6 +22,12 @@ const (
 	SignalInForce
 	// SignalAlive: it still takes its turns, said every AliveEvery.
 	SignalAlive
+	// SignalBrokeRequests, SignalBrokeResponses and SignalBrokeTraffic are the
+	// allowlist's: what that neighbour said breaks the protocol. It is not listened
+	// to any more, and the parent has another take its place.
+	SignalBrokeRequests
+	SignalBrokeResponses
+	SignalBrokeTraffic
 	signalEnd
 )
 

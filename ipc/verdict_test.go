@@ -142,12 +142,12 @@ func TestVerdictSender(t *testing.T) {
 }
 
 func TestSignals(t *testing.T) {
-	for _, s := range []Signal{SignalReady, SignalLoaded, SignalInForce, SignalAlive} {
+	for _, s := range []Signal{SignalReady, SignalLoaded, SignalInForce, SignalAlive, SignalBrokeRequests, SignalBrokeResponses, SignalBrokeTraffic} {
 		if got, err := ParseSignal(AppendSignal(nil, s)); err != nil || got != s {
 			t.Errorf("%d: %d, %v", s, got, err)
 		}
 	}
-	for _, packet := range [][]byte{nil, {1}, {1, 0, 0}, {1, 0, 0, 0, 0}, {0, 0, 0, 0}, {5, 0, 0, 0}, {1, 0, 0, 1}, {0, 0, 0, 1}, {255, 255, 255, 255}} {
+	for _, packet := range [][]byte{nil, {1}, {1, 0, 0}, {1, 0, 0, 0, 0}, {0, 0, 0, 0}, {8, 0, 0, 0}, {1, 0, 0, 1}, {0, 0, 0, 1}, {255, 255, 255, 255}} {
 		if s, err := ParseSignal(packet); err == nil || s != 0 {
 			t.Errorf("%v: %d, %v", packet, s, err)
 		}

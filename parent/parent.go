@@ -141,6 +141,8 @@ type daemon struct {
 	policies map[ipc.Role]*ipc.Policy // of those that may be started again
 	deaths   map[ipc.Role][]time.Time // within deathsWithin
 	checked  time.Duration            // when checkChildren was called last, by monotonic
+
+	starts, accusations int // how often a child was started again, and the holder has accused one
 }
 
 // readyFor is how long the children may take to build their cells, loadFor

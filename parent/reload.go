@@ -170,6 +170,8 @@ func (d *daemon) hears(e event) error {
 		return nil
 	case c.stage != working:
 		return d.comesUp(c, e.signal)
+	case c.role == ipc.RoleAllowlist && accusations[e.signal] != "":
+		return d.accused(c, accusations[e.signal])
 	case d.reload == nil || !d.reload.missing[what]:
 		return d.endChild(c, fmt.Errorf("%w: signal %d out of turn", errProtocol, e.signal))
 	}

@@ -100,6 +100,26 @@ func (t *tree) dropHeld(role ipc.Role) error {
 	return errors.Join(errs...)
 }
 
+// accusations are what the holder says of neighbours.
+var accusations = map[ipc.Signal]ipc.Role{
+	ipc.SignalBrokeRequests:  ipc.RoleRequests,
+	ipc.SignalBrokeResponses: ipc.RoleResponses,
+	ipc.SignalBrokeTraffic:   ipc.RoleTraffic,
+}
+
+// accused ends a child that the holder has found to break the protocol. It need
+// not be believed in this: a holder that lies only keeps itself from hearing, and
+// one that does so without end is ended.
+func (d *daemon) accused(holder *child, role ipc.Role) error {
+	if d.accusations++; d.accusations > d.starts+len(accusations) {
+		return d.endChild(holder, fmt.Errorf("%w: it accuses without end", errProtocol))
+	}
+	if c := d.tree.child(role); c.stage == working {
+		return d.endChild(c, errors.New("broke the protocol, says the allowlist"))
+	}
+	return nil
+}
+
 // endChild ends a child for what it did wrong. What follows comes with its death.
 func (d *daemon) endChild(c *child, wrong error) error {
 	if c.dead || c.wrong != nil {
@@ -125,6 +145,7 @@ func (d *daemon) startAgain(old *child) error {
 		}
 		return exit.Errorf(exit.Software, "%s could not be started again: %w", old.role, err)
 	}
+	d.starts++
 	next.due = time.Now().Add(readyFor)
 	d.tree.children[slices.Index(d.tree.children, old)] = next
 	return d.tree.watch(next)

@@ -99,11 +99,13 @@ func TestSignsOfLife(t *testing.T) {
 	if e := <-tr.events; e.err != nil || e.signal != ipc.SignalReady || time.Duration(c.heard.Load()) < began {
 		t.Errorf("%+v, heard at %d", e, c.heard.Load())
 	}
-	go alive(signsAtOnce) // until nobody reads
+	done := make(chan error)
+	go func() { done <- alive(signsAtOnce) }() // until nobody reads
 	if e := <-tr.events; !errors.Is(e.err, errProtocol) {
 		t.Errorf("%+v", e)
 	}
 	unix.Shutdown(c.control, unix.SHUT_RDWR)
+	<-done // NB: its number is somebody else's next
 	unix.Close(theirs)
 }
 

@@ -55,7 +55,7 @@ func TestOwnedAllowlistDoomedByParent(t *testing.T) {
 		{"verdict-4", broken(ipc.RoleAllowlist, "verdict 4")},
 		{"signal-loaded", broken(ipc.RoleAllowlist, "signal 2 out of turn")},
 		{"signal-force", broken(ipc.RoleAllowlist, "signal 3 out of turn")},
-		{"policy-up", end{ipc.RoleAllowlist, "control: protocol error: packet longer than 4 octets", ""}},
+		{"policy-up", end{ipc.RoleAllowlist, "control: protocol error: packet longer than 4 octets", "", ""}},
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 // kernel says which one only so many times a second, to all processes together
 // (printk_ratelimit in kernel/audit.c).
 func killed(role ipc.Role, name string, number int) end {
-	return end{role, "died: killed by seccomp (SIGSYS): ", fmt.Sprintf("system call %s (%d)", name, number)}
+	return end{role, "died: killed by seccomp (SIGSYS): ", fmt.Sprintf("system call %s (%d)", name, number), ""}
 }
 
 // Every child of the real tree tries to let the packet pass that set it off,

@@ -377,7 +377,7 @@ func TestOwnedMemory(t *testing.T) {
 				most = max(most, rss(o.p.children[role]))
 				runtime.Gosched()
 			}
-			o.falls(end{role, "died: exit status 2", "out of memory"})
+			o.falls(end{role, "died: exit status 2", "out of memory", ""})
 			if most < 64<<10 || most > limit+limit/5 {
 				t.Errorf("it had %d KiB at most, with a limit of %d", most, limit)
 			}
@@ -402,7 +402,7 @@ func TestOwnedThreads(t *testing.T) {
 			t.Parallel()
 			o := ownedLab(t, role, "threads", configWith(role))
 			o.setOff()
-			o.falls(end{role, "died: exit status 2", "failed to create new OS thread"})
+			o.falls(end{role, "died: exit status 2", "failed to create new OS thread", ""})
 			o.asker.nothing()
 		})
 	}

@@ -10,7 +10,7 @@ import (
 // What an owned request parser must not tell the allowlist.
 func TestOwnedRequestsDoomed(t *testing.T) {
 	by := func(attack, says string) doom {
-		return doom{attack, noticed(ipc.RoleAllowlist, "allowlist: dnsworker-requests: "+says)}
+		return doom{attack, accused(ipc.RoleRequests, says)}
 	}
 	doomed(t, ipc.RoleRequests, []doom{
 		by("handle-none", "handle 0"),
@@ -145,7 +145,7 @@ func TestOwnedRequestsEmptyPacket(t *testing.T) {
 	o.resolves(t, o.f, "honest.example.com", typeOf(o.f), o.f.web(1))
 	o.setOff()
 	o.ask("later.example.com")
-	o.falls(noticed(ipc.RoleAllowlist, "allowlist: descriptor 5: an empty packet"))
+	o.falls(accused(ipc.RoleRequests, "descriptor 5: an empty packet"))
 	o.outside("go.example.com")
 	o.outside("later.example.com")
 }
@@ -194,7 +194,7 @@ func TestOwnedRequestsSelfSegments(t *testing.T) {
 				o.asker.mark()
 			}
 			o.setOff()
-			o.falls(noticed(ipc.RoleAllowlist, fmt.Sprintf("allowlist: a request decides a packet of handle %d, which is not of its filter", handle)))
+			o.falls(accused(ipc.RoleRequests, fmt.Sprintf("allowlist: a request decides a packet of handle %d, which is not of its filter", handle)))
 			o.outside("go.example.com")
 		})
 	}

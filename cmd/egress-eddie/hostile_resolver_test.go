@@ -173,7 +173,7 @@ func TestOwnedResolverKilled(t *testing.T) {
 func TestOwnedResolverDoomed(t *testing.T) {
 	t.Parallel()
 	control := func(attack, what string) doom {
-		return doom{attack, end{ipc.RoleResolver, "control: protocol error: " + what, ""}}
+		return doom{attack, end{ipc.RoleResolver, "control: protocol error: " + what, "", ""}}
 	}
 	by := func(attack, what string) doom { return doom{attack, broken(ipc.RoleResolver, what)} }
 	for _, d := range []doom{

@@ -14,7 +14,7 @@ import (
 // What an owned response parser must not tell the allowlist.
 func TestOwnedResponsesDoomed(t *testing.T) {
 	by := func(attack, says string) doom {
-		return doom{attack, noticed(ipc.RoleAllowlist, "allowlist: dnsworker-responses: "+says)}
+		return doom{attack, accused(ipc.RoleResponses, says)}
 	}
 	doomed(t, ipc.RoleResponses, []doom{
 		by("handle-request", "allowlist: response on handle 3, which is no response queue"),

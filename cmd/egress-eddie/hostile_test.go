@@ -155,13 +155,19 @@ type end struct {
 	role ipc.Role // who is reported
 	how  string   // and for what: what follows its name in the log
 	says string   // in its last words, if it noticed the attack itself
+	by   ipc.Role // who accused it of what says holds, if somebody did
 }
 
 // noticed is the end when a neighbour found the protocol broken and died of it.
-func noticed(by ipc.Role, says string) end { return end{by, "died: exit status 70", says} }
+func noticed(by ipc.Role, says string) end { return end{by, "died: exit status 70", says, ""} }
+
+// accused is the end when the allowlist found the protocol broken.
+func accused(role ipc.Role, says string) end {
+	return end{role, "broke the protocol, says the allowlist", says, ipc.RoleAllowlist}
+}
 
 // broken is the end when the parent did.
-func broken(by ipc.Role, what string) end { return end{by, "protocol error: " + what, ""} }
+func broken(by ipc.Role, what string) end { return end{by, "protocol error: " + what, "", ""} }
 
 // ends requires that the tree ends by itself, with status 70 and the reason.
 func (o *owned) ends(want end) {
@@ -206,6 +212,12 @@ func (o *owned) reported(want end, got string) {
 	t.Helper()
 	if !strings.HasPrefix(got, want.how) {
 		t.Errorf("the log says %q, not %s %q", got, want.role, want.how)
+	}
+	if want.by != "" {
+		if line := o.daemon.sees(t, "broke the protocol", fields{"@module": string(want.by), "role": string(want.role)}); !strings.HasPrefix(line.text("error"), want.says) {
+			t.Errorf("%s says %q, not %q", want.by, line.text("error"), want.says)
+		}
+		return
 	}
 	if strings.Contains(want.how, "SIGSYS") {
 		if what := strings.TrimPrefix(got, want.how); what != want.says && !strings.HasPrefix(what, "the kernel log names the system call: ") {

@@ -37,9 +37,9 @@ func TestOwnedTrafficDoomed(t *testing.T) {
 		by("signal-ready", "signal 1 out of turn"),
 		by("signal-loaded", "signal 2 out of turn"),
 		by("signal-million", "signal 2 out of turn"),
-		{"signal-0", end{ipc.RoleTraffic, "control: protocol error: signal 0", ""}},
-		{"signal-long", end{ipc.RoleTraffic, "control: protocol error: packet longer than 4 octets", ""}},
-		{"signal-short", end{ipc.RoleTraffic, "control: protocol error: control packet of 1 octets", ""}},
+		{"signal-0", end{ipc.RoleTraffic, "control: protocol error: signal 0", "", ""}},
+		{"signal-long", end{ipc.RoleTraffic, "control: protocol error: packet longer than 4 octets", "", ""}},
+		{"signal-short", end{ipc.RoleTraffic, "control: protocol error: control packet of 1 octets", "", ""}},
 		by("signal-nothing", "it closed its control socket"),
 		by("stderr-flood", "more than 1048576 octets on stderr"),
 	} {
@@ -61,7 +61,7 @@ func TestOwnedTrafficDoomed(t *testing.T) {
 func TestOwnedTrafficUnknown(t *testing.T) {
 	t.Parallel()
 	by := func(attack, says string) doom {
-		return doom{attack, noticed(ipc.RoleAllowlist, "allowlist: trafficworker: "+says)}
+		return doom{attack, accused(ipc.RoleTraffic, says)}
 	}
 	for _, d := range []doom{
 		by("unknown-filter", "allowlist: an address of the unknown filter 99"),
@@ -110,7 +110,7 @@ func TestOwnedTrafficEmptyPacket(t *testing.T) {
 	o.setOff()
 	o.resolves(t, o.f, "honest.example.com", typeOf(o.f), o.f.web(1))
 	o.setOff()
-	o.falls(noticed(ipc.RoleAllowlist, "allowlist: descriptor 10: an empty packet"))
+	o.falls(accused(ipc.RoleTraffic, "descriptor 10: an empty packet"))
 	o.target.nothing()
 }
 

@@ -56,7 +56,18 @@ type EdgeTaker interface {
 	// TakeEdge is called when one of them leads to a new process, which knows
 	// nothing yet. What the old one has said and was not read is gone.
 	TakeEdge(fd int) error
+	// Broke is called when what came over one of them was a Broken. Nothing is read
+	// from it any more until TakeEdge.
+	Broke(fd int, why error) error
 }
+
+// Broken is an error of Ready: what the neighbour has said is nothing that an
+// honest one ever says. In a worker that is no EdgeTaker it ends the process.
+type Broken struct{ Err error }
+
+func (b *Broken) Error() string { return b.Err.Error() }
+
+func (b *Broken) Unwrap() error { return b.Err }
 
 // Main is the life of a child: args are those after the role. It returns the
 // exit status.

@@ -2,7 +2,10 @@ package child
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -15,12 +18,22 @@ type neighbourly struct {
 	plain
 	edges []int
 	took  []int
+	broke []string
+	ready error
 	err   error
 }
 
 func (n *neighbourly) Edges() []int { return n.edges }
 
 func (n *neighbourly) TakeEdge(fd int) error { n.took = append(n.took, fd); return n.err }
+
+func (n *neighbourly) Broke(fd int, why error) error {
+	n.broke = append(n.broke, fmt.Sprint(fd, " ", why))
+	return nil
+}
+
+// Ready says what the test wants of a neighbour.
+func (n *neighbourly) Ready(int) error { return n.ready }
 
 // TestEdges: an edge that comes takes the number of one that the worker has, which
 // then leads elsewhere; nothing else is taken.
@@ -100,4 +113,50 @@ func TestEdges(t *testing.T) {
 	if give(edge, other) == nil {
 		t.Error("taken by who has no neighbours")
 	}
+}
+
+// TestBroke: who breaks the protocol is not waited on any more, and the worker
+// says so; one who has no other in its place ends with it, and so does any other
+// error.
+func TestBroke(t *testing.T) {
+	edge, other, err := ipc.Pair(true, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(edge)
+	defer unix.Close(other)
+	poller, err := ipc.NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, test := range map[string]struct {
+		ready  error
+		silent bool // an empty packet came before
+		edges  []int
+		broke  string
+		fails  bool
+	}{
+		"broken":          {ready: &Broken{errors.New("so")}, edges: []int{edge}, broke: fmt.Sprint(edge, " so")},
+		"wrapped":         {ready: errors.Join(nil, &Broken{errors.New("so")}), edges: []int{edge}, broke: fmt.Sprint(edge, " so")},
+		"an empty packet": {silent: true, edges: []int{edge}, broke: fmt.Sprintf("%d descriptor %d: an empty packet", edge, edge)},
+		"no such edge":    {ready: &Broken{errors.New("so")}, edges: []int{edge + 1}, fails: true},
+		"its own fault":   {ready: errors.New("so"), edges: []int{edge}, fails: true},
+		"an end":          {ready: io.EOF, edges: []int{edge}},
+	} {
+		if err := ipc.Watch(edge); err != nil {
+			t.Fatal(err)
+		}
+		w := &neighbourly{edges: test.edges, ready: test.ready}
+		n := neighbours{poller: poller, worker: w, silent: map[int]bool{edge: test.silent}}
+		if err := n.ready(ipc.Event{FD: edge}); (err != nil) != test.fails {
+			t.Errorf("%s: %v", what, err)
+		}
+		if got := strings.Join(w.broke, ", "); got != test.broke {
+			t.Errorf("%s: %q, not %q", what, got, test.broke)
+		}
+		if err := ipc.Forget(edge); (err == nil) != (test.broke == "") {
+			t.Errorf("%s: waited on is %t", what, err == nil)
+		}
+	}
+	unix.Close(ipc.FDPoll)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -23,9 +24,12 @@ type neighbours struct {
 // more, and it is for the parent to decide what follows.
 func (n *neighbours) ready(e ipc.Event) error {
 	if n.silent[e.FD] && !e.Ended { // it was not the end: there is more, of one that lives
-		return fmt.Errorf("descriptor %d: an empty packet", e.FD)
+		return n.broke(e.FD, &Broken{fmt.Errorf("descriptor %d: an empty packet", e.FD)})
 	}
 	err := n.worker.Ready(e.FD)
+	if broken := (*Broken)(nil); errors.As(err, &broken) {
+		return n.broke(e.FD, err)
+	}
 	if !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -47,4 +51,17 @@ func (n *neighbours) forget(fd int) error {
 		return fmt.Errorf("descriptor %d: %w", fd, err)
 	}
 	return nil
+}
+
+// broke has who breaks the protocol not listened to any more, if another can
+// take its place.
+func (n *neighbours) broke(fd int, why error) error {
+	taker, ok := n.worker.(EdgeTaker)
+	if !ok || !slices.Contains(taker.Edges(), fd) {
+		return why
+	}
+	if err := n.forget(fd); err != nil {
+		return err
+	}
+	return taker.Broke(fd, why)
 }

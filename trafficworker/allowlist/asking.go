@@ -31,10 +31,10 @@ func (h *holder) Tick() (time.Duration, error) {
 // unknownAddress takes one from the trafficworker.
 func (h *holder) unknownAddress(now ipc.Instant) error {
 	u, err := h.unknown.Recv()
-	if err != nil {
-		return err
+	if err == nil {
+		err = h.engine.Unknown(now, u)
 	}
-	return h.engine.Unknown(now, u)
+	return broken(err)
 }
 
 // passOn tells the trafficworker and the resolver what has come up. Neither is

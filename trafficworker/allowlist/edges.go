@@ -1,7 +1,9 @@
 package allowlist
 
 import (
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/child"
@@ -41,6 +43,37 @@ func (h *holder) TakeEdge(fd int) error {
 		return fmt.Errorf("no edge to a neighbour")
 	}
 	return ipc.Watch(fd)
+}
+
+// readEdges are those that neighbours write to, and what the parent is told of
+// one who breaks the protocol there.
+var readEdges = map[int]struct {
+	role   ipc.Role
+	signal ipc.Signal
+}{
+	ipc.FDRequests:  {ipc.RoleRequests, ipc.SignalBrokeRequests},
+	ipc.FDResponses: {ipc.RoleResponses, ipc.SignalBrokeResponses},
+	ipc.FDUnknown:   {ipc.RoleTraffic, ipc.SignalBrokeTraffic},
+}
+
+// broken is an error that is a neighbour's fault: nothing of what it said then
+// was taken. That there is nothing to read is none.
+func broken(err error) error {
+	if err == nil || errors.Is(err, ipc.ErrWouldBlock) || errors.Is(err, io.EOF) {
+		return err
+	}
+	return &child.Broken{Err: err}
+}
+
+// Broke accuses a neighbour. What it has read and not told of is dropped with all
+// that waits in its queues.
+func (h *holder) Broke(fd int, why error) error {
+	edge := readEdges[fd]
+	h.log.Error("broke the protocol", "role", string(edge.role), "error", why.Error())
+	if fd == ipc.FDRequests {
+		h.segment = nil
+	}
+	return child.Tell(edge.signal)
 }
 
 // tellAll has a trafficworker that knows nothing told what is open, before

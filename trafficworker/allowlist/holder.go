@@ -83,12 +83,12 @@ func (h *holder) Ready(fd int) error {
 	if fd == ipc.FDGrants { // there is room
 		return h.payOwed()
 	}
-	role, one := ipc.RoleRequests, h.request
+	one := h.request
 	switch fd {
 	case ipc.FDResponses:
-		role, one = ipc.RoleResponses, h.response
+		one = h.response
 	case ipc.FDUnknown:
-		role, one = ipc.RoleTraffic, h.unknownAddress
+		one = h.unknownAddress
 	}
 	now := ipc.Now()
 	for range factsAtOnce {
@@ -99,7 +99,7 @@ func (h *holder) Ready(fd int) error {
 		case errors.Is(err, io.EOF):
 			return errors.Join(h.verdicts.Flush(), err)
 		case err != nil:
-			return fmt.Errorf("%s: %w", role, err)
+			return errors.Join(h.verdicts.Flush(), err)
 		}
 	}
 	return h.verdicts.Flush()
@@ -108,10 +108,10 @@ func (h *holder) Ready(fd int) error {
 func (h *holder) request(now ipc.Instant) error {
 	f, err := h.requests.Recv()
 	if err != nil {
-		return err
+		return broken(err)
 	}
 	if len(h.segment) == ipc.MaxPipelined {
-		return fmt.Errorf("more than %d messages in a segment", ipc.MaxPipelined)
+		return broken(fmt.Errorf("more than %d messages in a segment", ipc.MaxPipelined))
 	}
 	if h.segment = append(h.segment, f); f.Segment.More {
 		return nil
@@ -120,7 +120,7 @@ func (h *holder) request(now ipc.Instant) error {
 	h.segment = nil
 	outcomes, err := h.engine.Requests(now, facts)
 	if err != nil {
-		return err
+		return broken(err)
 	}
 	for _, id := range append(f.Segment.Also, ipc.PacketID{Handle: f.Handle, ID: f.ID}) {
 		if err := h.verdicts.Give(ipc.VerdictRecord{Handle: id.Handle, ID: id.ID, Verdict: outcomes[0].Verdict}); err != nil {
@@ -140,11 +140,11 @@ func (h *holder) request(now ipc.Instant) error {
 func (h *holder) response(now ipc.Instant) error {
 	f, err := h.responses.Recv()
 	if err != nil {
-		return err
+		return broken(err)
 	}
 	p, err := h.engine.Response(now, f)
 	if err != nil {
-		return err
+		return broken(err)
 	}
 	var granted []ipc.Grants
 	if p.Verdict == ipc.Accept {

@@ -182,6 +182,9 @@ func (h *holder) Edges() []int {
 	return []int{ipc.FDRequests, ipc.FDResponses, ipc.FDGrants, ipc.FDUnknown, ipc.FDLookups}
 }
 
+// Broke: an owned one accuses nobody.
+func (h *holder) Broke(int, error) error { return nil }
+
 // TakeEdge is for the successors of its victims.
 func (h *holder) TakeEdge(fd int) error {
 	switch fd {
