@@ -18,8 +18,7 @@ type journalStream string
 
 func takeJournalStream() journalStream { return journalStream(takeVariable("JOURNAL_STREAM")) }
 
-// is reports whether the descriptor is that socket. NB: before LockParent,
-// whose list has no fstat.
+// is reports whether the descriptor is that socket.
 func (j journalStream) is(fd int) bool {
 	var stat unix.Stat_t
 	if j == "" || unix.Fstat(fd, &stat) != nil {

@@ -19,5 +19,6 @@
 // holder look an address up, which bounds that again.
 //
 // When it dies, no packet of its queues gets a verdict from anyone else: the
-// parent drops what they hold.
+// parent drops what they hold, and starts another. That one reads no packet before
+// the holder has told it all that is open, or two seconds have passed.
 package trafficworker

@@ -19,11 +19,14 @@
 // SYN, the response parser of the SYN-ACK that confirms it. Data passes in
 // between, until something of that direction was refused. After that nothing of
 // the direction passes, whatever a parser says: to it, what was told is decided.
-// A copy of the SYN-ACK that confirmed an earlier connection with the same
-// addresses and ports confirms nothing, while that one is remembered: for 5 s
-// after its last segment, whoever fills the room. Who has raw sockets, has it
-// forgotten then, and a copy that is still under way, can have the server read two
-// queries as others.
+// No connection begins in the place of one that was confirmed and is in use (its
+// last segment passed within 5 s), so that a copy of that one's SYN-ACK which is
+// still under way confirms nothing. Who has raw sockets, and a copy that is under
+// way for longer, can have the server read two queries as others.
+//
+// When a neighbour was started again (edges.go) nothing of an open connection
+// passes any more, and a trafficworker is told all that is open. A neighbour that
+// breaks the protocol is accused, and not listened to until another has its place.
 //
 // What the daemon asks for itself (cachedHostnames, lookupUnknownIPs) is decided
 // here and asked by the resolver, which is told one question at a time and has no
