@@ -49,9 +49,10 @@ func (r *reload) holds(role ipc.Role) bool {
 	return r != nil && r.step == stepHolder && role == ipc.RoleTraffic
 }
 
-// loads reports whether a role may be silent, since it takes a policy.
+// loads reports whether a role may be silent, since it takes a policy that may
+// have millions of names: the holder's alone.
 func (r *reload) loads(role ipc.Role) bool {
-	return r != nil && r.missing[signalOf{role, ipc.SignalLoaded}]
+	return r != nil && role == ipc.RoleAllowlist && r.missing[signalOf{role, ipc.SignalLoaded}]
 }
 
 // lost takes note of a death. Nothing is waited for from who is dead; over says

@@ -25,7 +25,11 @@ func TestPauses(t *testing.T) {
 // takes long.
 func TestCheckChildren(t *testing.T) {
 	const soon, longAgo = time.Second, silentFor + time.Second
+	loads := func(role ipc.Role, signal ipc.Signal) *reload {
+		return &reload{missing: map[signalOf]bool{{role, signal}: true}}
+	}
 	for what, test := range map[string]struct {
+		role   ipc.Role // the trafficworker, if nothing is said
 		stage  stage
 		silent time.Duration
 		due    time.Duration
@@ -36,14 +40,18 @@ func TestCheckChildren(t *testing.T) {
 		"alive":                 {stage: working, silent: soon},
 		"silent":                {stage: working, silent: longAgo, want: "silent for 3s"},
 		"silent, a late look":   {stage: working, silent: longAgo, late: true},
-		"silent, and loads":     {stage: working, silent: longAgo, reload: &reload{missing: map[signalOf]bool{{ipc.RoleTraffic, ipc.SignalLoaded}: true}}},
-		"silent, has loaded":    {stage: working, silent: longAgo, reload: &reload{missing: map[signalOf]bool{{ipc.RoleTraffic, ipc.SignalInForce}: true}}, want: "silent"},
+		"silent, and loads":     {role: ipc.RoleAllowlist, stage: working, silent: longAgo, reload: loads(ipc.RoleAllowlist, ipc.SignalLoaded)},
+		"silent, has loaded":    {role: ipc.RoleAllowlist, stage: working, silent: longAgo, reload: loads(ipc.RoleTraffic, ipc.SignalInForce), want: "silent"},
+		"silent, loads little":  {stage: working, silent: longAgo, reload: loads(ipc.RoleTraffic, ipc.SignalLoaded), want: "silent"},
 		"builds":                {stage: building, silent: longAgo, due: soon},
 		"builds for too long":   {stage: building, due: -1, want: "did not come up in time"},
 		"loads for too long":    {stage: loading, due: -1, want: "did not come up in time"},
 		"too long, a late look": {stage: loading, due: -1, late: true},
 	} {
-		d, traffic, _, _ := reloader(t, twoFilters)
+		d, victim, holder, _ := reloader(t, twoFilters)
+		if test.role == ipc.RoleAllowlist {
+			victim = holder
+		}
 		d.reload = test.reload
 		now := monotonic()
 		if d.checked = now; test.late {
@@ -52,23 +60,23 @@ func TestCheckChildren(t *testing.T) {
 		for _, c := range d.tree.children {
 			c.heard.Store(int64(now))
 		}
-		traffic.stage, traffic.due = test.stage, time.Now().Add(test.due)
-		traffic.heard.Store(int64(now - test.silent))
+		victim.stage, victim.due = test.stage, time.Now().Add(test.due)
+		victim.heard.Store(int64(now - test.silent))
 		if err := d.checkChildren(); err != nil {
 			t.Fatal(err)
 		}
-		if got := traffic.wrong; (got != nil) != (test.want != "") || got != nil && !strings.Contains(got.Error(), test.want) {
+		if got := victim.wrong; (got != nil) != (test.want != "") || got != nil && !strings.Contains(got.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", what, got, test.want)
 		}
 		if test.late { // and so not at the next look
 			d.checked = monotonic()
-			traffic.stage = working
-			if err := d.checkChildren(); err != nil || traffic.wrong != nil {
-				t.Errorf("%s: then %v, %v", what, err, traffic.wrong)
+			victim.stage = working
+			if err := d.checkChildren(); err != nil || victim.wrong != nil {
+				t.Errorf("%s: then %v, %v", what, err, victim.wrong)
 			}
 		}
-		for _, c := range d.tree.children[1:] {
-			if c.wrong != nil {
+		for _, c := range d.tree.children {
+			if c != victim && c.wrong != nil {
 				t.Errorf("%s: %s is ended: %v", what, c.role, c.wrong)
 			}
 		}
