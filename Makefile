@@ -12,7 +12,7 @@ LDFLAGS  := -X $(PACKAGE)/parent.Version=$(VERSION) -X $(PACKAGE)/parent.Commit=
 # to start.
 export CGO_ENABLED := 0
 
-.PHONY: build test race fuzz soak figures audit demo vet packages clean
+.PHONY: build test race fuzz soak chaos figures audit demo vet packages clean
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BINARY) ./cmd/egress-eddie
@@ -57,6 +57,12 @@ fuzz:
 # Two million mutated packets for each parser, in its cell.
 soak: packages
 	$(GO) test -run '^$$' -bench Soak -benchtime 1x -timeout 1h ./cmd/egress-eddie
+
+# Kills, stops and reloads while clients ask and flood. `make test` does it for 20 s.
+CHAOS ?= 1h
+SEED  ?= 1
+chaos: packages
+	$(GO) test -count=1 -run TestChaos -v -timeout 0 ./cmd/egress-eddie -chaos $(CHAOS) -chaos-seed $(SEED) | grep -v '^ *{'
 
 # What 200,000 queued packets and 50,000 DNS queries do to the tree.
 figures: packages

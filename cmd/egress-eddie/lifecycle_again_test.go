@@ -39,7 +39,7 @@ func TestKilledChild(t *testing.T) {
 					l.daemon.sees(t, "died", fields{"role": string(role), "pid": p.children[role], "how": "signal SIGKILL"})
 					traffic := tr.flowsAfter(t, dead)
 					asked := time.Now()
-					l.asksUntilAnswered(t, f)
+					l.asksUntilAnswered(t, f, "example.com")
 					t.Logf("traffic %v after the death, an answer %v", traffic, time.Since(dead))
 					if took := time.Since(dead); took > againWithin {
 						t.Errorf("all works again %v after the death (%v of it for an answer)", took, time.Since(asked))
@@ -72,10 +72,10 @@ func TestKilledChild(t *testing.T) {
 }
 
 // asksUntilAnswered asks as a client does: again after a while without an answer.
-func (l *lab) asksUntilAnswered(t *testing.T, f family) {
+func (l *lab) asksUntilAnswered(t *testing.T, f family, name string) {
 	t.Helper()
 	a := l.client.asker(t, f.client)
-	wire := pack(t, question("example.com", typeOf(f)))
+	wire := pack(t, question(name, typeOf(f)))
 	answer := make([]byte, 512)
 	if !eventually(func() bool {
 		a.sendWire(f.dns(), wire)
@@ -140,7 +140,7 @@ func TestStoppedChild(t *testing.T) {
 				t.Errorf("after %v: %q", took, died.text("how"))
 			}
 			tr.flowsAfter(t, time.Now())
-			l.asksUntilAnswered(t, f)
+			l.asksUntilAnswered(t, f, "example.com")
 			tr.end()
 			l.idle(t)
 		})
