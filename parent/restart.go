@@ -13,122 +13,6 @@ import (
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
 )
 
-// A child that has died is started again after a pause: firstPause, and twice
-// as long for each further death of its role within deathsWithin, up to lastPause.
-// The maxDeaths-th ends the tree.
-const (
-	firstPause   = 10 * time.Millisecond
-	lastPause    = 5 * time.Second
-	deathsWithin = time.Minute
-	maxDeaths    = 10
-)
-
-// silentFor is how long a child that works may be silent before it is taken for
-// dead: it hangs, or somebody has stopped it. checkEvery is how often that is looked
-// at.
-const (
-	silentFor  = 2 * time.Second
-	checkEvery = 250 * time.Millisecond
-)
-
-// startsAgain reports whether a role can be started anew while the others work
-// on. The holder cannot: all that is open is its knowledge. NB: all neighbours of
-// the others are the holder.
-func startsAgain(role ipc.Role) bool { return role != ipc.RoleAllowlist }
-
-// fell goes on after the death of a child, or returns the error that ends the
-// tree.
-func (d *daemon) fell(c *child, died *death) error {
-	c.dead = true
-	how := d.mourn(c, died)
-	now := time.Now()
-	deaths := slices.DeleteFunc(d.deaths[c.role], func(at time.Time) bool { return now.Sub(at) > deathsWithin })
-	d.deaths[c.role] = append(deaths, now)
-	switch n := len(d.deaths[c.role]); {
-	case !startsAgain(c.role) || died.status.Exited() && died.status.ExitStatus() == exit.Unavailable:
-		if c.wrong != nil {
-			return exit.Errorf(exit.Software, "%s (pid %d): %w", c.role, c.pid, c.wrong)
-		}
-		return deathError(c, died, how)
-	case n >= maxDeaths:
-		return exit.Errorf(exit.Software, "%s (pid %d) died for the %dth time within %v: %s", c.role, c.pid, n, deathsWithin, how)
-	default:
-		c.release()
-		if err := d.tree.dropHeld(c.role); err != nil {
-			return exit.Errorf(exit.Software, "%s: what it left: %w", c.role, err)
-		}
-		d.startLater(c, pauseAfter(n))
-		if d.reload.lost(c.role) {
-			return d.reloaded()
-		}
-	}
-	return nil
-}
-
-// pauseAfter is how long a role is not started after so many deaths.
-func pauseAfter(deaths int) time.Duration {
-	return min(firstPause<<min(deaths-1, 20), lastPause)
-}
-
-func (d *daemon) startLater(c *child, pause time.Duration) {
-	d.log.Warn("will be started again", "role", string(c.role), "in", pause.String(), "deaths", len(d.deaths[c.role]))
-	time.AfterFunc(pause, func() { d.tree.events <- event{child: c, again: true} })
-}
-
-// mourn writes down how a child died.
-func (d *daemon) mourn(c *child, died *death) (how string) {
-	how = died.how(c.pid, d.kernel)
-	if c.wrong != nil {
-		how = c.wrong.Error()
-	}
-	d.log.Error("died", "role", string(c.role), "pid", c.pid, "how", how)
-	for _, line := range died.lines() {
-		d.log.Error("last words", "role", string(c.role), "line", line)
-	}
-	return how
-}
-
-// dropHeld drops all that the kernel holds of the queues that a role reads.
-// Who read it can decide no more, and its successor will never see it.
-func (t *tree) dropHeld(role ipc.Role) error {
-	var errs []error
-	for _, q := range t.queues {
-		if slices.Contains(readKinds[role], q.Kind) {
-			errs = append(errs, q.dropHeld())
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// accusations are what the holder says of neighbours.
-var accusations = map[ipc.Signal]ipc.Role{
-	ipc.SignalBrokeRequests:  ipc.RoleRequests,
-	ipc.SignalBrokeResponses: ipc.RoleResponses,
-	ipc.SignalBrokeTraffic:   ipc.RoleTraffic,
-}
-
-// accused ends a child that the holder has found to break the protocol. It need
-// not be believed in this: a holder that lies only keeps itself from hearing, and
-// one that does so without end is ended.
-func (d *daemon) accused(holder *child, role ipc.Role) error {
-	if d.accusations++; d.accusations > d.starts+len(accusations) {
-		return d.endChild(holder, fmt.Errorf("%w: it accuses without end", errProtocol))
-	}
-	if c := d.tree.child(role); c.stage == working {
-		return d.endChild(c, errors.New("broke the protocol, says the allowlist"))
-	}
-	return nil
-}
-
-// endChild ends a child for what it did wrong. What follows comes with its death.
-func (d *daemon) endChild(c *child, wrong error) error {
-	if c.dead || c.wrong != nil {
-		return nil
-	}
-	c.wrong = wrong
-	return c.kill()
-}
-
 // startAgain starts a role in the place of a child that is dead.
 func (d *daemon) startAgain(old *child) error {
 	if d.reload.holds(old.role) {
@@ -162,18 +46,15 @@ func (t *tree) restart(role ipc.Role, log *logTarget) (*child, error) {
 		if e.from != role && e.to != role {
 			continue
 		}
-		from, to, err := e.open()
+		own, far, err := e.open()
 		if err != nil {
 			return nil, errors.Join(err, closeAll(theirs, ends))
 		}
+		neighbour := e.to
 		if e.to == role {
-			from, to = to, from
+			own, far, neighbour = far, own, e.from
 		}
-		other := e.to
-		if e.to == role {
-			other = e.from
-		}
-		files[e.fd], theirs, ends = from, append(theirs, from), append(ends, edgeEnd{other, e.fd, to})
+		files[e.fd], theirs, ends = own, append(theirs, own), append(ends, edgeEnd{neighbour, e.fd, far})
 	}
 	var c *child
 	err := t.starter.do(func() (err error) {
@@ -252,32 +133,4 @@ func (t *tree) child(role ipc.Role) *child {
 // allWork reports whether no child is dead or starting.
 func (t *tree) allWork() bool {
 	return !slices.ContainsFunc(t.children, func(c *child) bool { return c.dead || c.stage != working })
-}
-
-// checkChildren ends those that take too long. A look that comes late itself
-// says nothing: this process was stopped, or had no processor.
-func (d *daemon) checkChildren() error {
-	now, clock := time.Now(), monotonic()
-	late := clock-d.checked > 4*checkEvery
-	d.checked = clock
-	for _, c := range d.tree.children {
-		if late {
-			c.heard.Store(int64(clock))
-			continue
-		}
-		wrong := error(nil)
-		switch silent := clock - time.Duration(c.heard.Load()); {
-		case c.dead:
-		case c.stage != working && now.After(c.due):
-			wrong = errors.New("did not come up in time")
-		case c.stage == working && silent > silentFor && !d.reload.loads(c.role):
-			wrong = fmt.Errorf("silent for %v", silent.Round(checkEvery))
-		}
-		if wrong != nil {
-			if err := d.endChild(c, wrong); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
