@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
 )
 
 // silentFor is how long a child that works may be silent before it is taken for
@@ -22,17 +23,22 @@ func (d *daemon) checkChildren() error {
 	now, clock := time.Now(), monotonic()
 	late := clock-d.checked > 4*checkEvery
 	d.checked = clock
+	if late {
+		d.heardOfAll()
+		return nil
+	}
 	for _, c := range d.tree.children {
-		if late {
-			c.heard.Store(int64(clock))
-			continue
+		if deaths := d.deaths[c.role]; (c.dead || c.stage != working) && len(deaths) > 0 && now.Sub(deaths[len(deaths)-1]) > silentFor {
+			if err := d.tree.dropHeld(c.role); err != nil { // or it would wait for a verdict
+				return exit.Errorf(exit.Software, "%s: what waits for it: %w", c.role, err)
+			}
 		}
 		wrong := error(nil)
 		switch silent := clock - time.Duration(c.heard.Load()); {
 		case c.dead:
 		case c.stage != working && now.After(c.due):
 			wrong = errors.New("did not come up in time")
-		case c.stage == working && silent > silentFor && !d.reload.loads(c.role):
+		case c.stage == working && silent > silentFor && !d.reload.holderLoads():
 			wrong = fmt.Errorf("silent for %v", silent.Round(checkEvery))
 		}
 		if wrong != nil {
@@ -42,6 +48,14 @@ func (d *daemon) checkChildren() error {
 		}
 	}
 	return nil
+}
+
+// heardOfAll counts everybody's silence from now on.
+func (d *daemon) heardOfAll() {
+	now := int64(monotonic())
+	for _, c := range d.tree.children {
+		c.heard.Store(now)
+	}
 }
 
 // accusations are what the holder says of neighbours.
@@ -58,7 +72,8 @@ func (d *daemon) accused(holder *child, role ipc.Role) error {
 	if d.accusations++; d.accusations > d.starts+len(accusations) {
 		return d.endChild(holder, fmt.Errorf("%w: it accuses without end", errProtocol))
 	}
-	if c := d.tree.child(role); c.stage == working {
+	// What a dead one wrote may be read only now: then its successor is ended once.
+	if c := d.tree.child(role); c.stage != building {
 		return d.endChild(c, errors.New("broke the protocol, says the allowlist"))
 	}
 	return nil

@@ -44,9 +44,10 @@ type child struct {
 	gate  *watchedGate // nil for a role that gives no verdicts
 	ends  []edgeEnd    // of its edges, for neighbours that do not have them yet
 
-	busy sync.WaitGroup // who uses its descriptors, but for the gate
-	gone chan struct{}  // closed when it is dead
-	dead bool           // its death has been taken note of
+	busy    sync.WaitGroup // who listens to it
+	sending sync.WaitGroup // who sends it something: for supervise alone to add to and wait for
+	gone    chan struct{}  // closed when it is dead
+	dead    bool           // its death has been taken note of
 }
 
 // stage is how far a child has come.
@@ -162,7 +163,7 @@ func layout(files map[int]int, queues []int) []uintptr {
 // release closes what this process has of a child that is dead. NB: when nobody
 // begins to use it any more.
 func (c *child) release() {
-	c.busy.Wait()
+	c.sending.Wait()
 	fds := []int{c.control, c.pidfd}
 	if c.gate != nil {
 		<-c.gate.over

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/capnspacehook/egress-eddie/ipc"
 	"github.com/capnspacehook/egress-eddie/ipc/exit"
 )
@@ -33,7 +35,7 @@ func (d *daemon) fell(c *child, died *death) error {
 	deaths := slices.DeleteFunc(d.deaths[c.role], func(at time.Time) bool { return now.Sub(at) > deathsWithin })
 	d.deaths[c.role] = append(deaths, now)
 	switch n := len(d.deaths[c.role]); {
-	case !startsAgain(c.role) || died.status.Exited() && died.status.ExitStatus() == exit.Unavailable:
+	case !startsAgain(c.role) || c.stage == building && died.status.Exited() && died.status.ExitStatus() == exit.Unavailable:
 		if c.wrong != nil {
 			return exit.Errorf(exit.Software, "%s (pid %d): %w", c.role, c.pid, c.wrong)
 		}
@@ -66,8 +68,11 @@ func (d *daemon) startLater(c *child, pause time.Duration) {
 // mourn writes down how a child died.
 func (d *daemon) mourn(c *child, died *death) (how string) {
 	how = died.how(c.pid, d.kernel)
-	if c.wrong != nil {
+	switch {
+	case c.wrong != nil && died.status.Signaled() && died.status.Signal() == unix.SIGKILL:
 		how = c.wrong.Error()
+	case c.wrong != nil: // it died of something else before it was ended
+		how = c.wrong.Error() + "; " + how
 	}
 	d.log.Error("died", "role", string(c.role), "pid", c.pid, "how", how)
 	for _, line := range died.lines() {

@@ -268,10 +268,10 @@ func (d *daemon) policyOf(role ipc.Role, from *config.Config) *ipc.Policy {
 }
 
 func (d *daemon) send(c *child, policy *ipc.Policy) {
-	c.busy.Add(1)
+	c.sending.Add(1)
 	go func() {
 		err := sendItems(c, policy.Items())
-		c.busy.Done()
+		c.sending.Done()
 		if err != nil {
 			d.tree.events <- event{child: c, err: fmt.Errorf("sending the policy: %w", err)}
 		}

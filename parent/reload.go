@@ -49,10 +49,10 @@ func (r *reload) holds(role ipc.Role) bool {
 	return r != nil && r.step == stepHolder && role == ipc.RoleTraffic
 }
 
-// loads reports whether a role may be silent, since it takes a policy that may
-// have millions of names: the holder's alone.
-func (r *reload) loads(role ipc.Role) bool {
-	return r != nil && role == ipc.RoleAllowlist && r.missing[signalOf{role, ipc.SignalLoaded}]
+// holderLoads reports whether everybody may be silent: the holder takes a policy
+// that may have millions of names, and others wait for room to tell it something.
+func (r *reload) holderLoads() bool {
+	return r != nil && r.missing[signalOf{ipc.RoleAllowlist, ipc.SignalLoaded}]
 }
 
 // lost takes note of a death. Nothing is waited for from who is dead; over says
@@ -177,6 +177,7 @@ func (d *daemon) hears(e event) error {
 		return d.endChild(c, fmt.Errorf("%w: signal %d out of turn", errProtocol, e.signal))
 	}
 	delete(d.reload.missing, what)
+	d.heardOfAll() // who was silent for the holder's sake speaks from now on
 	return d.reloads(what)
 }
 
@@ -221,8 +222,15 @@ func (d *daemon) endReload(state string) {
 	}
 }
 
-// tooLong is the error of a reload that a child does not answer.
+// tooLong is the error of a reload that a child does not answer. One that was
+// handed to nobody, since not all work, has changed nothing.
 func (d *daemon) tooLong() error {
+	if d.reload.step == stepReads && d.reload.config != nil {
+		d.log.Error("the configuration was not reloaded, the old one is in force",
+			"error", fmt.Sprintf("not every process worked within %v", loadFor))
+		d.endReload(stateKept)
+		return nil
+	}
 	for what := range d.reload.missing {
 		return exit.Errorf(exit.Software, "%s: did not take a changed policy within %v", what.role, loadFor)
 	}

@@ -88,7 +88,7 @@ func (d *daemon) comesUp(c *child, said ipc.Signal) error {
 		case err != nil:
 			return d.endChild(c, err)
 		}
-		c.stage, c.due = loading, time.Now().Add(loadFor)
+		c.stage, c.due = loading, time.Now().Add(readyFor) // no policy of these has names
 		d.handOverEdges()
 		d.send(c, d.policies[c.role])
 	case c.stage == loading && said == ipc.SignalLoaded:

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
+	"github.com/capnspacehook/egress-eddie/ipc/exit"
 )
 
 func TestPauses(t *testing.T) {
@@ -41,6 +42,7 @@ func TestCheckChildren(t *testing.T) {
 		"silent":                {stage: working, silent: longAgo, want: "silent for 3s"},
 		"silent, a late look":   {stage: working, silent: longAgo, late: true},
 		"silent, and loads":     {role: ipc.RoleAllowlist, stage: working, silent: longAgo, reload: loads(ipc.RoleAllowlist, ipc.SignalLoaded)},
+		"silent for its sake":   {stage: working, silent: longAgo, reload: loads(ipc.RoleAllowlist, ipc.SignalLoaded)},
 		"silent, has loaded":    {role: ipc.RoleAllowlist, stage: working, silent: longAgo, reload: loads(ipc.RoleTraffic, ipc.SignalInForce), want: "silent"},
 		"silent, loads little":  {stage: working, silent: longAgo, reload: loads(ipc.RoleTraffic, ipc.SignalLoaded), want: "silent"},
 		"builds":                {stage: building, silent: longAgo, due: soon},
@@ -149,7 +151,7 @@ func TestReloadMeetsDeath(t *testing.T) {
 	says(t, d, traffic, ipc.SignalLoaded)
 	<-sent[traffic]
 	says(t, d, traffic, ipc.SignalLoaded)
-	if <-sent[holder]; d.reload.step != stepHolder || !d.reload.loads(ipc.RoleAllowlist) || d.reload.loads(ipc.RoleTraffic) {
+	if <-sent[holder]; d.reload.step != stepHolder || !d.reload.holderLoads() {
 		t.Errorf("step %d", d.reload.step)
 	}
 	// While the holder has it or not: the successor waits, and gets the new one.
@@ -173,7 +175,11 @@ func TestReloadMeetsDeath(t *testing.T) {
 	<-sent[traffic]
 	says(t, d, traffic, ipc.SignalLoaded)
 	<-sent[holder]
+	traffic.heard.Store(0)
 	says(t, d, holder, ipc.SignalLoaded)
+	if d.reload.holderLoads() || traffic.heard.Load() == 0 {
+		t.Error("who was silent for the holder's sake pays for it")
+	}
 	if !d.reload.lost(ipc.RoleTraffic) {
 		t.Error("it waits for who is dead")
 	}
@@ -195,5 +201,58 @@ func TestWordsOfTheDead(t *testing.T) {
 	traffic.dead, traffic.wrong = false, errProtocol
 	if err := d.hears(event{child: traffic, err: os.ErrClosed}); err != nil || traffic.wrong != errProtocol {
 		t.Errorf("%v, %v", err, traffic.wrong)
+	}
+}
+
+// TestReloadThatWaits: one that was handed to nobody, since not all work, ends
+// without a change.
+func TestReloadThatWaits(t *testing.T) {
+	d, traffic, _, _ := reloader(t, twoFilters)
+	traffic.dead = true
+	d.startReload()
+	d.haveRead(<-d.read)
+	if err := d.tooLong(); err != nil || d.reload != nil {
+		t.Errorf("%v, %+v", err, d.reload)
+	}
+}
+
+// TestMourn: what a child did wrong is said, and what it died of if that was not
+// this process.
+func TestMourn(t *testing.T) {
+	for _, test := range []struct {
+		status unix.WaitStatus
+		wrong  error
+		want   string
+	}{
+		{status: 9, want: "signal SIGKILL"},
+		{status: 9, wrong: errProtocol, want: "protocol error"},
+		{status: 2 << 8, wrong: errProtocol, want: "protocol error; exit status 2"},
+		{status: 11, wrong: errProtocol, want: "protocol error; signal SIGSEGV"},
+	} {
+		d, traffic, _, _ := reloader(t, twoFilters)
+		traffic.wrong = test.wrong
+		if got := d.mourn(traffic, &death{status: test.status}); got != test.want {
+			t.Errorf("%#x, %v: %q, not %q", int(test.status), test.wrong, got, test.want)
+		}
+	}
+}
+
+// TestCannotBuild: that the kernel lacks something for a cell is final, and not
+// because a child says so that has had one.
+func TestCannotBuild(t *testing.T) {
+	for s, final := range map[stage]bool{building: true, loading: false, working: false} {
+		d, _, _, _ := reloader(t, twoFilters)
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer write.Close()
+		c := &child{role: ipc.RoleTraffic, stage: s, control: -1, verdicts: -1, pidfd: -1, stderr: read}
+		d.deaths[c.role] = nil
+		d.tree.queues = nil
+		err = d.fell(c, &death{status: exit.Unavailable << 8})
+		if (err != nil) != final || final && exit.Code(err) != exit.Unavailable {
+			t.Errorf("stage %d: %v", s, err)
+		}
 	}
 }

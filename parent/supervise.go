@@ -68,17 +68,17 @@ func (d *daemon) await(what ipc.Signal, limit time.Duration, s signals) error {
 // supervise runs until a signal asks for the end (errStopped) or a child dies
 // or misbehaves.
 func (d *daemon) supervise(s signals) error {
+	for _, c := range d.tree.children {
+		c.stage = working
+	}
+	d.heardOfAll()
+	d.checked = monotonic()
 	if d.rotated {
 		d.reopenLog()
 	}
 	if d.changed {
 		d.startReload()
 	}
-	for _, c := range d.tree.children {
-		c.stage = working
-		c.heard.Store(int64(monotonic()))
-	}
-	d.checked = monotonic()
 	tick, check := time.NewTicker(time.Second), time.NewTicker(checkEvery)
 	defer tick.Stop()
 	defer check.Stop()
@@ -101,7 +101,9 @@ func (d *daemon) supervise(s signals) error {
 		case r := <-d.read:
 			d.haveRead(r)
 		case <-d.reload.expired():
-			return d.tooLong()
+			if err := d.tooLong(); err != nil {
+				return err
+			}
 		case <-check.C:
 			d.handOverEdges()
 			if err := d.checkChildren(); err != nil {
@@ -147,7 +149,7 @@ func (d *daemon) reopenLog() {
 func (d *daemon) handOverLog() {
 	owed, left := 0, 0
 	for _, c := range d.tree.children {
-		if !c.owedLog || c.dead {
+		if !c.owedLog || c.dead || c.stage != working { // which then was born with it
 			continue
 		}
 		owed++

@@ -18,7 +18,7 @@ func (g *together) again(now ipc.Instant, p *ipc.Policy) {
 		g.t.Fatal(err)
 	}
 	g.table = table
-	g.tell(now, append(g.engine.Open(now), ipc.Grants{Kind: ipc.GrantsAll}))
+	g.tell(now, append(g.engine.Open(now, func() {}), ipc.Grants{Kind: ipc.GrantsAll}))
 }
 
 // openStep is to what ends are rounded down for a new trafficworker.
@@ -116,6 +116,15 @@ func TestAgainInUse(t *testing.T) {
 		g.want("told", m, tcp443, true)
 	}
 	g.want("told, and used", 10, tcp443, false)
+
+	const long = 10_000 // minutes after the boot
+	g.ask(at(long), 300, "a.com", "192.0.2.1")
+	g.again(at(long+5), p)
+	g.reload(at(long+6), p)
+	g.want("told, and reloaded", long+9, tcp443, true)
+	g.want("told, and reloaded", long+10, tcp443, false)
+
+	g = newTogether(t, p)
 	g.ask(at(11), 300, "a.com", "192.0.2.1")
 	for m := 11; m < 71; m++ {
 		g.want("asked again", m, tcp443, true)

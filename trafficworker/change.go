@@ -156,7 +156,7 @@ func (g grant) within(now ipc.Instant, f *ipc.Filter, latest ipc.Instant) grant 
 	}
 	g.use.stretch = min(g.use.stretch, f.Longest())
 	g.until = min(g.until, latest, now.Add(f.Longest()))
-	if f.MaxInUse > 0 {
+	if f.MaxInUse > 0 && g.use.answered != 0 { // of what was told at the start that is not known
 		g.until = min(g.until, g.use.answered.Add(f.MaxInUse))
 	}
 	return g

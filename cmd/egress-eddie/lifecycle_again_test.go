@@ -3,7 +3,9 @@ package main_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -228,5 +230,75 @@ func TestKilledInReload(t *testing.T) {
 		}
 		l.isShut(t, f.web(2))
 		l.reaches(t, f.web(1))
+	}
+}
+
+// A successor that is stopped before it works: nothing waits longer for that than
+// for one that worked.
+func TestStoppedSuccessor(t *testing.T) {
+	t.Parallel()
+	f := families[0]
+	l := opened(t, f)
+	l.daemon.mayLogErrors = true
+	tr := l.flood(t, f, f.web(1), f.web(2))
+	tr.flows(t)
+	old := l.daemon.processes(t).children[ipc.RoleTraffic]
+	kill(t, old)
+	pid := 0
+	if !eventually(func() bool {
+		p, err := l.daemon.tryProcesses()
+		pid = p.children[ipc.RoleTraffic]
+		return err == nil && pid != old
+	}) {
+		t.Fatal("it is not started again")
+	}
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	stopped := time.Now()
+	l.held(t, trafficQueue(0, f), 20)
+	tr.end()
+	l.idle(t)
+	if waited := time.Since(stopped); waited > againWithin {
+		t.Errorf("packets waited for %v", waited)
+	}
+	if !eventually(func() bool { return l.daemon.count("died") == 2 && l.daemon.count("started again") >= 1 }) {
+		t.Error("it is not taken for dead")
+	}
+	l.reaches(t, f.web(1))
+}
+
+// SIGUSR1 while a process is started again: it has the new log, or gets it when
+// it works, and does not die of it.
+func TestRotateInRestart(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	path := filepath.Join(openDir(t), "log")
+	if err := os.Chown(filepath.Dir(path), ordinary, ordinary); err != nil {
+		t.Fatal(err)
+	}
+	l.daemon = startCommand(t, l.client, exec.Command(builtBinary, "-u", fmt.Sprint(ordinary), "-l", path,
+		"-c", configFile(t, allowing("example.com").String())))
+	count := func(message string) int {
+		text, _ := os.ReadFile(path)
+		return strings.Count(string(text), `"@message":"`+message+`"`)
+	}
+	if !eventually(func() bool { return count("filtering") == 1 }) {
+		t.Fatal("it does not come up")
+	}
+	for death := 1; death <= 3; death++ {
+		p := l.daemon.processes(t)
+		kill(t, p.children[ipc.RoleTraffic])
+		if !eventually(func() bool {
+			if err := unix.Kill(p.parent, unix.SIGUSR1); err != nil {
+				t.Fatal(err)
+			}
+			return count("started again") == death
+		}) {
+			t.Fatal("it is not started again")
+		}
+	}
+	if n := count("died"); n != 3 {
+		t.Errorf("%d deaths of 3 kills", n)
 	}
 }

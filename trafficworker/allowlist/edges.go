@@ -80,6 +80,12 @@ func (h *holder) Broke(fd int, why error) error {
 // anything else. What the one before it was still to be told of a change of policy
 // is in that: nothing is open that the policy in force does not give.
 func (h *holder) tellAll() error {
-	h.owed = append(h.engine.Open(ipc.Now()), ipc.Grants{Kind: ipc.GrantsAll})
-	return h.payOwed()
+	var err error
+	all := h.engine.Open(ipc.Now(), func() {
+		if _, failed := child.Alive(ipc.Now()); failed != nil {
+			err = failed
+		}
+	})
+	h.owed = append(all, ipc.Grants{Kind: ipc.GrantsAll})
+	return errors.Join(err, h.payOwed())
 }

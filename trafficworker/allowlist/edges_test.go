@@ -1,8 +1,11 @@
 package allowlist
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/capnspacehook/egress-eddie/ipc"
 )
@@ -40,7 +43,7 @@ func TestOpen(t *testing.T) {
 	p.Hostnames[0].Add(wire("example.com"), ipc.ScopeTree, []ipc.Port{{Number: 443}, {Number: 80, Proto: ipc.ProtoTCP}})
 	p.Hostnames[0].Add(wire("other.org"), ipc.ScopeTree, nil)
 	e := testEngine(t, p)
-	if all := e.Open(start); len(all) != 0 {
+	if all := e.Open(start, func() {}); len(all) != 0 {
 		t.Errorf("before any answer: %+v", all)
 	}
 	exchange(t, e, start, query(handleWeb, "example.com"), func(a *answer) { a.addr("example.com", "192.0.2.1", "2001:db8::1") })
@@ -53,7 +56,7 @@ func TestOpen(t *testing.T) {
 		{Kind: ipc.GrantsOpen, Until: start.Add(webLasts), Port: ipc.Port{Number: 443}, V4: v4, V6: string(v6)},
 		{Kind: ipc.GrantsOpen, Until: later.Add(webLasts), V4: v4},
 	}
-	if got := e.Open(later); !slices.Equal(got, want) { // the other filter's has ended
+	if got := e.Open(later, func() {}); !slices.Equal(got, want) { // the other filter's has ended
 		t.Errorf("got %+v", got)
 	}
 	for i := range want {
@@ -61,10 +64,36 @@ func TestOpen(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := e.Open(start.Add(webLasts)); !slices.Equal(got, want[2:]) {
+	if got := e.Open(start.Add(webLasts), func() {}); !slices.Equal(got, want[2:]) {
 		t.Errorf("when the first has ended: %+v", got)
 	}
-	if got := e.Open(later.Add(webLasts)); len(got) != 0 {
+	if got := e.Open(later.Add(webLasts), func() {}); len(got) != 0 {
 		t.Errorf("at the end: %+v", got)
+	}
+}
+
+// TestOpenMany: with many grants turn is called in between, and what comes of them
+// is not a message for each.
+func TestOpenMany(t *testing.T) {
+	p := testPolicy()
+	p.Filters[0].RespectTTL, p.Filters[0].TTLGrace, p.Filters[0].AllowAnswersFor = true, 0, time.Hour
+	e := testEngine(t, p)
+	const answers, each = 40, 250
+	now := start
+	for i := range answers {
+		exchange(t, e, now, query(handleWeb, "example.com"), func(a *answer) {
+			for j := range each {
+				a.addrFor(uint32(600+j), "example.com", fmt.Sprintf("198.18.%d.%d", i, j))
+			}
+		})
+		now = now.Add(7 * time.Millisecond)
+	}
+	turns, addresses := 0, 0
+	all := e.Open(now, func() { turns++ })
+	for i := range all {
+		all[i].Each(func(netip.Addr) { addresses++ })
+	}
+	if addresses != answers*each || turns != answers*each/1024 || len(all) > 2*each {
+		t.Errorf("%d addresses in %d messages, %d turns", addresses, len(all), turns)
 	}
 }

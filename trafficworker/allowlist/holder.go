@@ -18,6 +18,8 @@ const (
 	// factsAtOnce bounds the facts taken from one parser before the other one
 	// and the parent get their turn.
 	factsAtOnce = 64
+	// owedAtOnce is the same for what the trafficworker has to be told.
+	owedAtOnce = 512
 	// closeFor is how long the log may take its last lines at the end.
 	closeFor = 300 * time.Millisecond
 	// grantsInLine bounds the addresses of one log line; the others follow in
@@ -209,7 +211,10 @@ func (h *holder) Change(p *ipc.Policy) error {
 // payOwed tells the trafficworker what there is room for, and has the rest
 // wait for more. Until all is told nothing else is opened.
 func (h *holder) payOwed() error {
-	for len(h.owed) > 0 {
+	for n := 0; len(h.owed) > 0; n++ {
+		if n == owedAtOnce {
+			return ipc.AwaitRoom(ipc.FDGrants)
+		}
 		err := h.grants.Send(&h.owed[0])
 		switch {
 		case errors.Is(err, ipc.ErrWouldBlock):
