@@ -60,6 +60,11 @@ func (r *responseStreams) bare(s *stream, segment *tcp, p *ipc.Packet) error {
 	if segment.has(tcpFIN) && s.placeOf(segment.seq) > s.next {
 		return r.drop(ipc.ReasonOutOfOrder, ipc.SegmentNone, segment, p)
 	}
+	// One that stands elsewhere may be of another connection, which the server had
+	// with these ports before: what it acknowledges says nothing of this one.
+	if s.placeOf(segment.seq) != s.next && !closes(segment) {
+		return r.tell(&f)
+	}
 	f.Segment.Known, f.Segment.Server = true, s.number()
 	if segment.has(tcpFIN) && s.placeOf(segment.seq) == s.next {
 		f.Segment.Reach = uint32(s.next) + 1

@@ -443,3 +443,48 @@ func TestForgedRST(t *testing.T) {
 		t.Errorf("the server's answer: %v", reason)
 	}
 }
+
+// TestAckOfAnotherConnection: a challenge ACK of the connection that the server
+// had with these ports before, which comes behind the SYN-ACK, acknowledges nothing
+// of this one, wherever it stands: else a handshake that is shifted would pass.
+func TestAckOfAnotherConnection(t *testing.T) {
+	const isn, its, far = 1000, 77, 4_000_000
+	for what, seq := range map[string]uint32{"elsewhere": its + 5000, "where the stream stands": its + 1} {
+		p := newBothWays(t, 1)
+		p.client(4000, isn, 0, tcpSYN, nil)
+		p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+		if r := p.server(3, 4000, seq, isn+far, tcpACK, nil); r != ipc.ReasonNone {
+			t.Errorf("%s: it is dropped: %v", what, r)
+		}
+		if r := p.client(4000, isn+1+3, its+1, tcpACK, nil); r != ipc.ReasonEarly {
+			t.Errorf("%s: a shifted handshake: %v", what, r)
+		}
+		q := inStream(query(t, "a.good.test.", typeA))
+		if r := p.client(4000, isn+1, its+1, tcpACK, q); r != ipc.ReasonNone {
+			t.Errorf("%s: the query: %v", what, r)
+		}
+		if r := p.client(4000, isn+1+3, its+1, tcpACK, q[3:]); r != ipc.ReasonEarly {
+			t.Errorf("%s: shifted data: %v", what, r)
+		}
+	}
+}
+
+// TestDroppedIsNoUse: what is dropped keeps no ports in use.
+func TestDroppedIsNoUse(t *testing.T) {
+	const isn, its = 1000, 77
+	p := newBothWays(t, 1)
+	p.client(4000, isn, 0, tcpSYN, nil)
+	p.server(3, 4000, its, isn+1, tcpSYN|tcpACK, nil)
+	for range 4 {
+		p.now = p.now.Add(2 * time.Second)
+		if r := p.client(4000, isn+77, its+99, tcpACK, nil); r == ipc.ReasonNone {
+			t.Fatal("it passes")
+		}
+		if r := p.client(4000, isn+1, its+99, tcpACK, []byte("x")); r == ipc.ReasonNone {
+			t.Fatal("it passes")
+		}
+	}
+	if r := p.client(4000, isn+9000, 0, tcpSYN, nil); r != ipc.ReasonNone {
+		t.Errorf("a SYN 8 s after the last segment that passed: %v", r)
+	}
+}

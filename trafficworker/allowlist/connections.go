@@ -58,6 +58,7 @@ type connection struct {
 	// reach is how many octets of the server's stream have passed, and so may be
 	// acknowledged; acked how many of the client's the server has acknowledged.
 	reach, acked uint32
+	asked        bool // some data of the client's has passed: before, nothing can have been acknowledged
 
 	requestsRefused, responsesRefused bool // nothing of it passes any more
 
@@ -173,7 +174,7 @@ func (c *connection) passed(f *ipc.ResponseFact) {
 		return
 	}
 	c.reach = max(c.reach, f.Segment.Reach)
-	if acked := f.Ack - (c.number + 1); f.Ack != 0 && acked < 1<<31 {
+	if acked := f.Ack - (c.number + 1); c.asked && f.Ack != 0 && acked < 1<<31 {
 		c.acked = max(c.acked, acked)
 	}
 }

@@ -292,9 +292,13 @@ func TestConnectionsAtRandom(t *testing.T) {
 				}
 				got, want = respond(t, e, now, a).Reason == ipc.ReasonNone, o.touch(now, client, n, true)
 			case 3:
-				known := knownOf(e, client, n) != nil
-				hand(t, e, now, of(segment(ipc.SegmentBare, handleWeb), client, n))
-				got, want = known, o.touch(now, client, n, false)
+				s := of(segment(ipc.SegmentBare, handleWeb), client, n)
+				c := knownOf(e, client, n)
+				if want = c != nil && c.confirmed && r.IntN(2) == 0; want {
+					s.Segment.Number, s.Numbers = c.number, ipc.Numbers{Seq: c.number + 1, Ack: c.server + 1}
+					o.touch(now, client, n, false)
+				} // else it is dropped, and no use
+				got = hand(t, e, now, s)[0].Reason == ipc.ReasonNone
 			}
 			if got != want {
 				t.Fatalf("seed %d, step %d: %t, should be %t", seed, step, got, want)

@@ -153,10 +153,10 @@ func (e *Engine) bareRequest(now ipc.Instant, filter uint32, f *ipc.RequestFact)
 	case conn == nil || !conn.isOf(filter, f):
 		return ipc.ReasonNoConnection
 	}
-	e.connections.use(now, conn)
 	switch {
 	case f.Segment.Closes: // for who takes it nothing can follow, but of a handshake another SYN
 		conn.requestsRefused = conn.requestsRefused || conn.confirmed
+		e.connections.use(now, conn)
 		return ipc.ReasonNone
 	case !conn.confirmed || !f.Segment.Known || f.Segment.Number != conn.number:
 		return ipc.ReasonNoConnection
@@ -164,7 +164,11 @@ func (e *Engine) bareRequest(now ipc.Instant, filter uint32, f *ipc.RequestFact)
 	case conn.requestsRefused && !f.Segment.Fin && int32(f.Seq-(conn.number+1)-conn.acked) < 0:
 		return ipc.ReasonConnRefused
 	}
-	return conn.fit(f.Numbers)
+	reason := conn.fit(f.Numbers)
+	if reason == ipc.ReasonNone { // or one that is dropped would keep its ports and its room
+		e.connections.use(now, conn)
+	}
+	return reason
 }
 
 func requestKey(f *ipc.RequestFact) pendingKey {
@@ -186,14 +190,18 @@ func (e *Engine) requestConnection(now ipc.Instant, filter uint32, f *ipc.Reques
 	if conn == nil {
 		return nil, ipc.ReasonNoConnection
 	}
-	e.connections.use(now, conn)
 	switch {
 	case conn.requestsRefused:
 		return conn, ipc.ReasonConnRefused
 	case !conn.confirmed || f.Segment.Number != conn.number:
 		return conn, ipc.ReasonNoConnection
 	}
-	return conn, conn.fit(append(f.Segment.AlsoAt, f.Numbers)...)
+	reason := conn.fit(append(f.Segment.AlsoAt, f.Numbers)...)
+	if reason == ipc.ReasonNone {
+		conn.asked = true
+		e.connections.use(now, conn)
+	}
+	return conn, reason
 }
 
 // responseSegment judges one fact of a TCP segment of a response queue. After
